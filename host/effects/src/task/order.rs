@@ -1,0 +1,87 @@
+//! From what a guest asks to an operation with its key and digest. Pure but for the call counter.
+
+use holdpoint_graph::digest::{Digest, canonical_json};
+use holdpoint_graph::ids::ConnectorName;
+use holdpoint_graph::operation::{OperationKey, Scope};
+use serde_json::Value;
+
+use crate::configuration::{Class, ScopeRule};
+use crate::records::TASK_BYTES_MAX;
+use crate::refusal::Reason;
+
+use super::{OperationRequest, TaskEffects, operation_id};
+
+/// An operation that may be looked up and performed.
+pub(super) struct Order {
+    /// Position in the guest's call.
+    pub(super) position: usize,
+    pub(super) key: OperationKey,
+    pub(super) class: Class,
+    pub(super) request: Value,
+    pub(super) digest: Digest,
+}
+
+impl TaskEffects {
+    /// Counts the call and checks all that can be checked without looking anything up.
+    pub(super) fn admit(&mut self, position: usize, asked: OperationRequest) -> Result<Order, Reason> {
+        let call = self.calls;
+        if call >= self.shared.operations_per_task_max {
+            return Err(Reason::TooMany { max: self.shared.operations_per_task_max });
+        }
+        self.calls += 1;
+        let OperationRequest { id, connector, request } = asked;
+        let Some(connector) = self.granted.iter().find(|granted| granted.as_str() == connector).cloned() else {
+            let connector = connector.chars().take(80).collect();
+            return Err(Reason::NotGranted { connector, node: self.task.node.clone() });
+        };
+        let Some(slot) = self.shared.connectors.get(&connector) else {
+            return Err(Reason::Unknown { connector, configured: self.configured() });
+        };
+        let configuration = &slot.configuration;
+        let id = operation_id(id, &self.task, call)?;
+        let canonical = canonical_json(&request);
+        if canonical.len() > configuration.request_bytes_max {
+            return Err(Reason::TooLarge { bytes: canonical.len(), max: configuration.request_bytes_max });
+        }
+        if self.records.add_bytes(canonical.len()) > TASK_BYTES_MAX {
+            return Err(Reason::TooMuch { bytes: TASK_BYTES_MAX });
+        }
+        let scope = match &configuration.scope {
+            ScopeRule::Thread => Scope::Thread(self.task.lineage.clone()),
+            ScopeRule::Global { shared_by } => {
+                let graph = &self.task.graph;
+                let name = shared_by.first().filter(|_| shared_by.contains(graph)).unwrap_or(graph);
+                Scope::Global(name.to_string())
+            }
+        };
+        let digest = digest(&connector, &canonical);
+        Ok(Order { position, class: configuration.class, key: OperationKey { scope, connector, id }, request, digest })
+    }
+
+    fn configured(&self) -> String {
+        if self.shared.connectors.is_empty() {
+            return "none".into();
+        }
+        self.shared.connectors.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The digest of `{ connector, request }`, from the request's canonical form.
+fn digest(connector: &ConnectorName, canonical_request: &str) -> Digest {
+    Digest::of_bytes(format!("{{\"connector\":\"{connector}\",\"request\":{canonical_request}}}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_the_canonical_object() {
+        let request = json!({ "b": [1.0, "é\n"], "a": null });
+        let connector = ConnectorName::parse("pay-1").expect("valid");
+        let whole = json!({ "request": request, "connector": "pay-1" });
+        assert_eq!(digest(&connector, &canonical_json(&request)), Digest::of_json(&whole));
+    }
+}

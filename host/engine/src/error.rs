@@ -1,0 +1,206 @@
+//! How the engine refuses and fails. Nothing was written unless a variant says so.
+
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::{CheckpointId, QuestionId, ThreadId};
+use holdpoint_graph::state::StateError;
+use holdpoint_store::{QuestionRecord, QuestionStatus, ThreadStatus};
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such thread.
+    #[error("thread {0} does not exist")]
+    ThreadNotFound(ThreadId),
+    /// Another live worker advances the thread.
+    #[error("thread {thread} is being advanced by {owner}")]
+    Busy {
+        /// The thread.
+        thread: ThreadId,
+        /// Who has it.
+        owner: String,
+    },
+    /// Another writer took the thread over while this one worked on it: nothing of what was not stored counts.
+    #[error("thread {0} was taken over by another writer")]
+    TakenOver(ThreadId),
+    /// New input for a thread that waits for answers.
+    #[error("thread {thread} waits for {} answer(s)", .pending.len())]
+    Waiting {
+        /// The thread.
+        thread: ThreadId,
+        /// What it waits for.
+        pending: Vec<QuestionId>,
+    },
+    /// New input for a thread that is in the middle of a run.
+    #[error("thread {thread} is {}", .status.name())]
+    NotFinished {
+        /// The thread.
+        thread: ThreadId,
+        /// What it is doing.
+        status: ThreadStatus,
+    },
+    /// An answer names questions that the thread never asked.
+    #[error("no such question: {}", list(.unknown))]
+    UnknownQuestion {
+        /// The ids that are not questions of this thread.
+        unknown: Vec<QuestionId>,
+        /// What is pending.
+        pending: Vec<QuestionId>,
+    },
+    /// The question was settled before: the caller lost, and learns who won (`one-decision`).
+    #[error("{}", settled(.0))]
+    AlreadySettled(Box<QuestionRecord>),
+    /// An answer without an id, and nothing is pending.
+    #[error("thread {thread} has no pending question{}", .last.as_deref().map(|last| format!("; {}", settled(last))).unwrap_or_default())]
+    NothingPending {
+        /// The thread.
+        thread: ThreadId,
+        /// The question that was settled last, if any.
+        last: Option<Box<QuestionRecord>>,
+    },
+    /// An answer without an id, and several questions are pending.
+    #[error("{} questions are pending: {}", .0.len(), list(.0))]
+    Ambiguous(Vec<QuestionId>),
+    /// A map of answers with nothing in it.
+    #[error("the map of answers is empty")]
+    NoAnswers,
+    /// A map of answers whose keys are not all question ids.
+    #[error("the map of answers has the key {0:?}, which is not a question id")]
+    NotAnAnswerMap(String),
+    /// `null` cannot answer a question (R6).
+    #[error("null is not an answer")]
+    NullAnswer,
+    /// The answer breaks the question's schema; the question stands.
+    #[error("the answer to {question} is not valid: {}", .violations.join("; "))]
+    InvalidAnswer {
+        /// The question.
+        question: QuestionId,
+        /// What is wrong with the answer.
+        violations: Vec<String>,
+    },
+    /// The input breaks the graph's state.
+    #[error("the input is not valid: {0}")]
+    InvalidInput(StateError),
+    /// The input is not an object.
+    #[error("the input must be an object of channels")]
+    InputNotAnObject,
+    /// The thread is pinned to another version of its graph.
+    #[error("thread {thread} is pinned to graph {pinned}, not {given}")]
+    OtherGraph {
+        /// The thread.
+        thread: ThreadId,
+        /// The version that it is pinned to.
+        pinned: Digest,
+        /// The version that was given.
+        given: Digest,
+    },
+    /// The graph version that a thread is pinned to is not stored, or is damaged.
+    #[error("graph {digest} cannot be loaded: {reason}")]
+    GraphUnavailable {
+        /// The version.
+        digest: Digest,
+        /// Why.
+        reason: String,
+    },
+    /// No such checkpoint in this thread.
+    #[error("thread {thread} has no checkpoint {checkpoint}")]
+    CheckpointNotFound {
+        /// The thread.
+        thread: ThreadId,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+    },
+    /// The checkpoint stands before an input was applied.
+    #[error("checkpoint {0} stands before its input was applied")]
+    NotReplayable(CheckpointId),
+    /// The store refused or failed. Where it says unavailable, whether a write took place is unknown until the thread is read again.
+    #[error(transparent)]
+    Store(#[from] holdpoint_store::Error),
+}
+
+impl Error {
+    /// Stable code of the error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ThreadNotFound(_) => "HP0401",
+            Self::Busy { .. } => "HP0402",
+            Self::TakenOver(_) => "HP0403",
+            Self::Waiting { .. } => "HP0404",
+            Self::NotFinished { .. } => "HP0405",
+            Self::UnknownQuestion { .. } => "HP0406",
+            Self::AlreadySettled(_) => "HP0407",
+            Self::NothingPending { .. } => "HP0408",
+            Self::Ambiguous(_) => "HP0409",
+            Self::NoAnswers => "HP0410",
+            Self::NotAnAnswerMap(_) => "HP0411",
+            Self::NullAnswer => "HP0412",
+            Self::InvalidAnswer { .. } => "HP0413",
+            Self::InvalidInput(error) => error.code(),
+            Self::InputNotAnObject => "HP0414",
+            Self::OtherGraph { .. } => "HP0415",
+            Self::GraphUnavailable { .. } => "HP0416",
+            Self::CheckpointNotFound { .. } => "HP0417",
+            Self::NotReplayable(_) => "HP0418",
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    /// What the person can do about it.
+    pub fn cure(&self) -> String {
+        match self {
+            Self::ThreadNotFound(_) => "check the thread's name and the store; `holdpoint threads list` shows what is there".into(),
+            Self::Busy { .. } => "wait until the other worker is done; if it died on another machine, its claim ends by itself".into(),
+            Self::TakenOver(_) => "read the thread again and continue from there; nothing was done twice".into(),
+            Self::Waiting { .. } => "answer the questions first, or say that the input supersedes them".into(),
+            Self::NotFinished { .. } => "continue the run first: resume the thread without an answer".into(),
+            Self::UnknownQuestion { pending, .. } => match pending.as_slice() {
+                [] => "nothing is pending; show the thread to see what happened".into(),
+                pending => format!("answer one of: {}", list(pending)),
+            },
+            Self::AlreadySettled(_) => "nothing is left to decide; show the thread to see where it is".into(),
+            Self::NothingPending { .. } => "show the thread to see what it is doing".into(),
+            Self::Ambiguous(_) => "name the question: answer with a map from question id to answer".into(),
+            Self::NoAnswers => "give at least one question id with its answer".into(),
+            Self::NotAnAnswerMap(_) => "use the 32 hex digits shown with the question as the key".into(),
+            Self::NullAnswer => "answer with a value other than null; false, 0 and \"\" are answers".into(),
+            Self::InvalidAnswer { .. } => "correct the answer; the question is still pending".into(),
+            Self::InvalidInput(error) => error.cure(),
+            Self::InputNotAnObject => "give a JSON object whose members are the graph's channels".into(),
+            Self::OtherGraph { .. } => "start a new thread for the new version; this one keeps the version it began with".into(),
+            Self::GraphUnavailable { .. } => "use the store that the thread was started with, or restore it from a backup".into(),
+            Self::CheckpointNotFound { .. } => "copy the id from the thread's history".into(),
+            Self::NotReplayable(_) => "replay from the checkpoint after it, or give the input anew".into(),
+            Self::Store(error) => store_cure(error).into(),
+        }
+    }
+}
+
+fn store_cure(error: &holdpoint_store::Error) -> &'static str {
+    use holdpoint_store::Error as Store;
+    match error {
+        Store::Fenced { .. } => "read the thread again and continue from there",
+        Store::ThreadExists(_) => "choose another thread name, or resume this thread",
+        Store::ThreadNotFound(_) | Store::QuestionNotFound { .. } => "check the names; `holdpoint threads list` shows what is there",
+        Store::QuestionSettled(_) => "nothing is left to decide",
+        Store::Invalid(_) => "this is a fault of Holdpoint: please report it",
+        Store::Full(_) => "make room on the medium, then resume the thread",
+        Store::ReadOnly(_) => "make the file and its folder writable for this user",
+        Store::NewerSchema { .. } => "use the newer version of Holdpoint that made the store",
+        Store::Unavailable(_) => "check that the store can be reached, then resume the thread: what was acknowledged is there",
+        Store::Corrupt(_) => "restore the store from a backup",
+    }
+}
+
+fn list(ids: &[QuestionId]) -> String {
+    ids.iter().map(QuestionId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn settled(question: &QuestionRecord) -> String {
+    match (&question.answer, question.status) {
+        (Some(answer), _) => format!(
+            "question {} of node {} was answered by {} at {} (ms since 1970) with {}",
+            question.id, question.node, answer.answered_by, answer.answered_at_ms, answer.value
+        ),
+        (None, QuestionStatus::Superseded) => format!("question {} of node {} was superseded", question.id, question.node),
+        (None, status) => format!("question {} of node {} is {}", question.id, question.node, status.name()),
+    }
+}

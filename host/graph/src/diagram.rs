@@ -1,0 +1,174 @@
+//! A graph drawn as Mermaid.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::definition::{Graph, Next, Node, Target};
+use crate::ids::NodeName;
+
+/// Longest label of an edge; a picture is no place for a page of CEL.
+const LABEL_CHARACTERS_MAX: usize = 120;
+
+/// Draws a graph as a Mermaid flowchart.
+///
+/// Nodes that may ask a person by policy are hexagons, nodes that may act on the outside name their connectors. Conditional edges carry their
+/// CEL text, a dotted edge shows where a branch ends unless the node's command says otherwise, a thick one what a join waits for.
+pub fn mermaid(graph: &Graph) -> String {
+    // Own ids for nodes: some words, such as `end`, mean something to Mermaid.
+    let ids: BTreeMap<&NodeName, String> =
+        graph.nodes.keys().enumerate().map(|(index, name)| (name, format!("n{index}"))).collect();
+    let mut drawing = Drawing { lines: vec!["flowchart TD".to_owned(), "    START([START])".to_owned()], ids };
+    for (name, node) in &graph.nodes {
+        drawing.node(name, node);
+    }
+    drawing.lines.push("    FINISH([END])".to_owned());
+    drawing.edges("START", &graph.start);
+    for (name, node) in &graph.nodes {
+        let id = drawing.id(name);
+        match node.next {
+            Next::None => drawing.lines.push(format!("    {id} -.->|\"{}\"| FINISH", label("unless its command says"))),
+            _ => drawing.edges(&id, &node.next),
+        }
+        for source in node.join.iter().flatten() {
+            let source = drawing.id(source);
+            drawing.lines.push(format!("    {source} ==>|\"join\"| {id}"));
+        }
+    }
+    drawing.lines.push("    classDef asks stroke-width:3px,stroke-dasharray:6 3".to_owned());
+    drawing.lines.push("    classDef acts stroke-width:3px".to_owned());
+    let mut text = drawing.lines.join("\n");
+    text.push('\n');
+    text
+}
+
+struct Drawing<'a> {
+    lines: Vec<String>,
+    ids: BTreeMap<&'a NodeName, String>,
+}
+
+impl Drawing<'_> {
+    fn node(&mut self, name: &NodeName, node: &Node) {
+        let id = self.id(name);
+        let mut text = label(name.as_str());
+        if node.interrupt.is_some() {
+            text.push_str("<br/>asks a person");
+        }
+        if !node.connectors.is_empty() {
+            let connectors: Vec<&str> = node.connectors.iter().map(|connector| connector.as_str()).collect();
+            text.push_str("<br/>uses ");
+            text.push_str(&label(&connectors.join(", ")));
+        }
+        let (open, close) = if node.interrupt.is_some() { ("{{", "}}") } else { ("[", "]") };
+        let class = match (node.interrupt.is_some(), node.connectors.is_empty()) {
+            (true, _) => ":::asks",
+            (false, false) => ":::acts",
+            (false, true) => "",
+        };
+        self.lines.push(format!("    {id}{open}\"{text}\"{close}{class}"));
+    }
+
+    fn edges(&mut self, from: &str, next: &Next) {
+        match next {
+            Next::None => {}
+            Next::All(targets) => {
+                for target in targets {
+                    let to = self.target(target);
+                    self.lines.push(format!("    {from} --> {to}"));
+                }
+            }
+            Next::First(branches) => {
+                for branch in branches {
+                    let text = label(branch.when.as_ref().map_or("otherwise", |condition| condition.text()));
+                    for target in &branch.to {
+                        let to = self.target(target);
+                        self.lines.push(format!("    {from} -->|\"{text}\"| {to}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn target(&self, target: &Target) -> String {
+        match target {
+            Target::Node(name) => self.id(name),
+            Target::End => "FINISH".to_owned(),
+        }
+    }
+
+    /// A validated graph names existing nodes only; another name would still be drawn as a box of its own.
+    fn id(&self, name: &NodeName) -> String {
+        self.ids.get(name).cloned().unwrap_or_else(|| {
+            format!("unknown_{}", label(name.as_str()).replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
+        })
+    }
+}
+
+/// A text inside a quoted label. Everything that Mermaid, Markdown or HTML could read as more than text is written as its code, and hidden
+/// characters are shown.
+fn label(text: &str) -> String {
+    let mut escaped = String::new();
+    for (index, character) in text.chars().enumerate() {
+        if index == LABEL_CHARACTERS_MAX {
+            escaped.push('…');
+            break;
+        }
+        match character {
+            '\n' | '\r' | '\t' => escaped.push(' '),
+            ' ' | '_' | '.' | ',' | '=' | '(' | ')' | '-' | '+' | ':' | '\'' | '!' | '?' => escaped.push(character),
+            _ if character.is_alphanumeric() => escaped.push(character),
+            _ if character.is_ascii() && !character.is_ascii_control() => {
+                write!(escaped, "#{};", u32::from(character)).expect("writing to a string cannot fail");
+            }
+            _ => write!(escaped, "U+{:04X}", u32::from(character)).expect("writing to a string cannot fail"),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::{Edges, GraphBuilder, NodeBuilder};
+    use crate::state::Reducer;
+    use serde_json::json;
+
+    #[test]
+    fn draws_questions_effects_branches_and_joins() {
+        let graph = GraphBuilder::new("g")
+            .channel("ok", json!({}), Reducer::Last)
+            .start("end")
+            .node(
+                "end",
+                NodeBuilder::component_path("a.wasm")
+                    .interrupt(json!({}))
+                    .next(Edges::when("state.ok == \"<b>`%%{x}\"", "pay").otherwise("END")),
+            )
+            .node("pay", NodeBuilder::component_path("p.wasm").connectors(["bank", "mail"]))
+            .node("last", NodeBuilder::component_path("l.wasm").join(["end", "pay"]).next("END"))
+            .build()
+            .expect("a sound graph");
+        let expected = "flowchart TD
+    START([START])
+    n0{{\"end<br/>asks a person\"}}:::asks
+    n1[\"last\"]
+    n2[\"pay<br/>uses bank, mail\"]:::acts
+    FINISH([END])
+    START --> n0
+    n0 -->|\"state.ok == #34;#60;b#62;#96;#37;#37;#123;x#125;#34;\"| n2
+    n0 -->|\"otherwise\"| FINISH
+    n1 --> FINISH
+    n0 ==>|\"join\"| n1
+    n2 ==>|\"join\"| n1
+    n2 -.->|\"unless its command says\"| FINISH
+    classDef asks stroke-width:3px,stroke-dasharray:6 3
+    classDef acts stroke-width:3px
+";
+        assert_eq!(mermaid(&graph), expected);
+    }
+
+    #[test]
+    fn labels_hide_nothing() {
+        assert_eq!(label("a\u{202e}b\nc;#"), "aU+202Eb c#59;#35;");
+        assert_eq!(label(&"x".repeat(1 << 20)).chars().count(), LABEL_CHARACTERS_MAX + 1);
+    }
+}

@@ -1,0 +1,241 @@
+//! The arguments of every command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Durable graphs of sandboxed WebAssembly nodes: they wait for people at no cost, survive crashes, and perform each side effect once.
+#[derive(Debug, Parser)]
+#[command(
+    name = "holdpoint",
+    version,
+    after_help = "A first run:\n  holdpoint run refund.graph.toml --thread order-9241 --input '{\"order_id\":\"9241\",\"amount_cents\":50000}'\n  \
+                  holdpoint resume --thread order-9241 --answer '{\"approved\":true}'\n\n\
+                  Exit codes: 0 done, 3 waiting for an answer, 1 failed, 2 wrong usage or invalid input."
+)]
+pub struct Arguments {
+    /// Where threads are stored: `sqlite:PATH` (created when it is not there).
+    #[arg(long, global = true, value_name = "STORE", default_value = "sqlite:holdpoint.db", env = "HOLDPOINT_STORE")]
+    pub store: String,
+    /// The connectors' configuration. Without this option `holdpoint.toml` here is read when it is there.
+    #[arg(long, global = true, value_name = "FILE", env = "HOLDPOINT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One JSON document on standard output instead of tables.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Give input to a thread, new or finished, and run it until it is done, fails or waits.
+    Run(RunArguments),
+    /// Answer a thread's questions, or continue a thread after a crash or a failure.
+    ///
+    /// Without an answer it continues what can continue and answers nothing.
+    #[command(alias = "answer")]
+    Resume(ResumeArguments),
+    /// List, show or delete threads.
+    Threads(ThreadsArguments),
+    /// A thread's checkpoints and tasks, newest first.
+    History(HistoryArguments),
+    /// Run a thread again from one of its checkpoints, on a branch of its own. Recorded operations answer from their records.
+    Replay(ReplayArguments),
+    /// Check or draw a graph file.
+    Graph(GraphArguments),
+    /// Build or inspect nodes.
+    Node(NodeArguments),
+    /// Look for what is missing on this machine.
+    Doctor,
+    /// The refund story in a minute: a question, a dead process, an answer, one payment.
+    Demo(DemoArguments),
+    /// Measure this build beside a raw baseline.
+    Bench(BenchArguments),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The graph file.
+    #[arg(value_name = "GRAPH.toml")]
+    pub graph: PathBuf,
+    /// The thread's name: any text. A new one is made up when there is none.
+    #[arg(long, value_name = "THREAD")]
+    pub thread: Option<String>,
+    /// The input: a JSON object of channels, `@FILE`, or `-` for standard input.
+    #[arg(long, value_name = "JSON|@FILE", default_value = "{}")]
+    pub input: String,
+    /// Let the input take the place of questions that wait for an answer.
+    #[arg(long)]
+    pub supersede: bool,
+}
+
+/// Arguments of `resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArguments {
+    /// The thread.
+    #[arg(long, value_name = "THREAD")]
+    pub thread: String,
+    /// The answer to the one pending question: JSON, `@FILE`, or `-` for standard input.
+    #[arg(long, value_name = "JSON|@FILE", conflicts_with_all = ["answers", "input"])]
+    pub answer: Option<String>,
+    /// Answers by question id: `{"ID": JSON, …}`. Some of the pending ones are enough.
+    #[arg(long, value_name = "JSON|@FILE", conflicts_with = "input")]
+    pub answers: Option<String>,
+    /// New input for the thread.
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub input: Option<String>,
+    /// Let the input take the place of questions that wait for an answer.
+    #[arg(long, requires = "input")]
+    pub supersede: bool,
+    /// Who answers, for the record. Asserted, not proven: whoever holds the store may say any name.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+}
+
+/// Arguments of `threads`.
+#[derive(Debug, Args)]
+pub struct ThreadsArguments {
+    /// What to do; lists when left out.
+    #[command(subcommand)]
+    pub command: Option<ThreadsCommand>,
+}
+
+/// Commands of `threads`.
+#[derive(Debug, Subcommand)]
+pub enum ThreadsCommand {
+    /// List threads, newest change first.
+    List {
+        /// Only those that are: running, interrupted, done or failed.
+        #[arg(long, value_name = "STATUS")]
+        status: Option<String>,
+        /// At most this many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// Pass over this many.
+        #[arg(long, default_value_t = 0)]
+        offset: usize,
+    },
+    /// Show one thread: its values and what it waits for.
+    Show {
+        /// The thread.
+        thread: String,
+    },
+    /// Delete one thread. Records of its operations stay, so that none of them is done again.
+    Delete {
+        /// The thread.
+        thread: String,
+    },
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArguments {
+    /// The thread.
+    pub thread: String,
+    /// At most this many checkpoints.
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+    /// Only checkpoints stored before this one.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub before: Option<String>,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// The thread.
+    #[arg(long, value_name = "THREAD")]
+    pub thread: String,
+    /// The checkpoint to run from; `history` shows them.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub from: String,
+}
+
+/// Arguments of `graph`.
+#[derive(Debug, Args)]
+pub struct GraphArguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: GraphCommand,
+}
+
+/// Commands of `graph`.
+#[derive(Debug, Subcommand)]
+pub enum GraphCommand {
+    /// Report everything that is wrong with a graph file and its components, all at once.
+    Check {
+        /// The graph file.
+        file: PathBuf,
+    },
+    /// Draw a graph file as Mermaid.
+    Show {
+        /// The graph file.
+        file: PathBuf,
+    },
+}
+
+/// Arguments of `node`.
+#[derive(Debug, Args)]
+pub struct NodeArguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: NodeCommand,
+}
+
+/// Commands of `node`.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Build the nodes of a Cargo package or workspace into components.
+    Build {
+        /// The folder of the package or workspace.
+        path: PathBuf,
+        /// Where the components are put.
+        #[arg(long, value_name = "DIR", default_value = "target/nodes")]
+        out: PathBuf,
+    },
+    /// Show what a component is called, what it wants and what it offers.
+    Inspect {
+        /// The component, or core module, file.
+        path: PathBuf,
+    },
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// The folder of the refund example.
+    #[arg(long, value_name = "DIR", default_value = "example-nodes/refund")]
+    pub example: PathBuf,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArguments {
+    /// What to measure; everything when left out.
+    #[arg(value_enum)]
+    pub subject: Option<BenchSubject>,
+    /// Threads to run.
+    #[arg(long, default_value_t = 200)]
+    pub threads: usize,
+    /// Threads that run at once.
+    #[arg(long, default_value_t = 64)]
+    pub concurrency: usize,
+    /// The folder of built nodes.
+    #[arg(long, value_name = "DIR", default_value = "target/nodes")]
+    pub nodes: PathBuf,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BenchSubject {
+    /// Whole refund threads: start, interrupt, answer, commit.
+    Refund,
+    /// Supersteps of a graph that does nothing else.
+    Supersteps,
+    /// Calls of a node, without engine and store.
+    Nodes,
+}

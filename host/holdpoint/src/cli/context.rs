@@ -1,0 +1,140 @@
+//! What the global options say, turned into parts when a command needs them.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use holdpoint_effects::Configuration;
+use holdpoint_engine::Config;
+use holdpoint_graph::ids::ThreadId;
+use holdpoint_store::sqlite::SqliteOptions;
+use serde_json::{Value, json};
+
+use super::arguments::Arguments;
+use crate::failure::Failure;
+use crate::host::{Host, HostOptions, cache_dir};
+
+/// See the module.
+pub struct Context {
+    store: String,
+    config: Option<PathBuf>,
+    /// Whether output is JSON.
+    pub json: bool,
+}
+
+impl Context {
+    /// From the arguments.
+    pub fn new(arguments: &Arguments) -> Self {
+        Self { store: arguments.store.clone(), config: arguments.config.clone(), json: arguments.json }
+    }
+
+    /// The host of the store and configuration that the options name.
+    ///
+    /// # Errors
+    /// An unknown kind of store, problems of the configuration, the store's errors.
+    pub fn host(&self) -> Result<Host, Failure> {
+        Host::open(HostOptions {
+            store: self.store_path()?,
+            sqlite: SqliteOptions::default(),
+            configuration: self.configuration()?,
+            cache_dir: cache_dir(),
+            engine: Config::default(),
+        })
+    }
+
+    /// The host for commands that only read or change what is there: a store that is not there is an error instead of a new file.
+    ///
+    /// # Errors
+    /// As [`Context::host`], and when the store's file is missing.
+    pub fn existing_host(&self) -> Result<Host, Failure> {
+        let path = self.store_path()?;
+        if path.exists() {
+            self.host()
+        } else {
+            Err(Failure::invalid(
+                "HP0702",
+                format!("there is no store at {}", path.display()),
+                "name the store with --store sqlite:PATH, or start a thread with `holdpoint run`",
+            ))
+        }
+    }
+
+    /// The SQLite file.
+    ///
+    /// # Errors
+    /// When the option names another kind of store.
+    pub fn store_path(&self) -> Result<PathBuf, Failure> {
+        match self.store.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(PathBuf::from(path)),
+            _ => Err(Failure::invalid(
+                "HP0701",
+                format!("{:?} is not a store that this version knows", self.store),
+                "use sqlite:PATH, such as sqlite:holdpoint.db",
+            )),
+        }
+    }
+
+    /// The configuration file that is read, if any.
+    pub fn configuration_path(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| Some(PathBuf::from("holdpoint.toml")).filter(|path| path.exists()))
+    }
+
+    /// The connectors' configuration; none when there is no file.
+    ///
+    /// # Errors
+    /// All problems of the file at once.
+    pub fn configuration(&self) -> Result<Configuration, Failure> {
+        let Some(path) = self.configuration_path() else { return Ok(Configuration::default()) };
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Failure::invalid("HP0500", format!("the configuration {shown} cannot be read: {error}"), "check the path and its permissions")
+        })?;
+        Configuration::parse(&text, &path, &|name| std::env::var(name).ok()).map_err(|problems| Failure {
+            problems: problems
+                .iter()
+                .map(|problem| {
+                    json!({
+                        "code": problem.code, "file": problem.file, "line": problem.line, "column": problem.column,
+                        "message": problem.message, "cure": problem.cure,
+                    })
+                })
+                .collect(),
+            ..Failure::invalid(
+                problems.first().map_or("HP0500", |problem| problem.code),
+                format!("{shown} has {} problem(s)", problems.len()),
+                "mend each of them; nothing was started",
+            )
+        })
+    }
+}
+
+/// Reads a thread's name.
+///
+/// # Errors
+/// When it is not one.
+pub(super) fn thread_id(text: &str) -> Result<ThreadId, Failure> {
+    ThreadId::parse(text).map_err(|error| {
+        Failure::invalid("HP0703", error.to_string(), "name threads with up to 255 bytes of text without control characters")
+    })
+}
+
+/// Reads JSON from an argument: the text itself, `@FILE`, or `-` for standard input.
+///
+/// # Errors
+/// When it cannot be read or is not JSON.
+pub(super) fn json_argument(option: &str, argument: &str) -> Result<Value, Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::invalid("HP0704", format!("{option} {argument} cannot be read: {error}"), "check the file's path and permissions")
+    };
+    let text = match argument.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).map_err(unreadable)?,
+        None if argument == "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+            text
+        }
+        None => argument.to_owned(),
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::invalid("HP0705", format!("{option} is not JSON: {error}"), "give JSON, such as '{\"approved\": true}', quoted for the shell")
+    })
+}

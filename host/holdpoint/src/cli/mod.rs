@@ -1,0 +1,71 @@
+//! The command line: arguments, output, and one file per command.
+//!
+//! Every command prints a table or text for people, and with `--json` one JSON document for programs on standard output, errors included.
+
+pub mod arguments;
+pub mod commands;
+pub mod output;
+
+mod context;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::failure::{EXIT_FAILED, Failure};
+use arguments::{Arguments, Command};
+
+/// Parses the arguments, runs the command, prints its output, and gives its exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging(arguments.json);
+    let json = arguments.json;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = Failure::host("HP0790", format!("the runtime cannot be started: {error}"), "check the process limits");
+            return finish(Err(failure), json);
+        }
+    };
+    let outcome = runtime.block_on(run(arguments));
+    finish(outcome, json)
+}
+
+async fn run(arguments: Arguments) -> Result<u8, Failure> {
+    let context = context::Context::new(&arguments);
+    match arguments.command {
+        Command::Run(run) => commands::run::run(&context, run).await,
+        Command::Resume(resume) => commands::resume::run(&context, resume).await,
+        Command::Threads(threads) => commands::threads::run(&context, threads).await,
+        Command::History(history) => commands::history::run(&context, history).await,
+        Command::Replay(replay) => commands::replay::run(&context, replay).await,
+        Command::Graph(graph) => commands::graph::run(&context, graph).await,
+        Command::Node(node) => commands::node::run(&context, node).await,
+        Command::Doctor => commands::doctor::run(&context).await,
+        Command::Demo(demo) => commands::demo::run(&context, demo).await,
+        Command::Bench(bench) => commands::bench::run(&context, bench).await,
+    }
+}
+
+fn finish(outcome: Result<u8, Failure>, json: bool) -> ExitCode {
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            if json {
+                output::print_json(&failure.to_json());
+            } else {
+                output::print_error(&failure);
+            }
+            ExitCode::from(failure.exit.max(EXIT_FAILED))
+        }
+    }
+}
+
+/// Logs go to standard error, warnings and worse unless `HOLDPOINT_LOG` says otherwise (such as `info` or `holdpoint=debug`).
+fn start_logging(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("HOLDPOINT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second initialisation can only come from a program that embeds this one: then its logging stands.
+    let _ = if json { builder.json().try_init() } else { builder.with_target(true).try_init() };
+}

@@ -1,0 +1,244 @@
+//! What commands print: tables for people, JSON for programs.
+
+use std::io::Write as _;
+
+use comfy_table::{Cell, ContentArrangement, Table, presets};
+use holdpoint_engine::{HistoryEntry, ThreadView};
+use holdpoint_graph::nodes::Answer;
+use holdpoint_store::{QuestionRecord, ThreadError, ThreadRecord, ThreadStatus};
+use serde_json::{Value, json};
+
+use crate::failure::{EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Failure};
+
+/// Prints one JSON document on standard output.
+pub fn print_json(value: &Value) {
+    print_text(&format!("{value:#}"));
+}
+
+/// Prints text for people on standard output. A reader that has gone away is no error of ours.
+pub fn print_text(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints progress and remarks on standard error, so that standard output stays the result.
+pub fn print_note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Prints an error on standard error.
+pub fn print_error(failure: &Failure) {
+    print_note(&failure.to_string());
+}
+
+/// A table with a header.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(Cell::new));
+    for row in rows {
+        table.add_row(row.into_iter().map(|text| Cell::new(visible(&text))));
+    }
+    table.to_string()
+}
+
+/// A thread as `run` and `resume` report it; gives the exit code.
+pub fn report_thread(view: &ThreadView, json: bool) -> u8 {
+    if json {
+        print_json(&thread_json(view));
+    } else {
+        print_text(&thread_text(view));
+    }
+    match view.status {
+        ThreadStatus::Done => EXIT_DONE,
+        ThreadStatus::Interrupted => EXIT_INTERRUPTED,
+        ThreadStatus::Failed | ThreadStatus::Running => EXIT_FAILED,
+    }
+}
+
+/// The reply of `run`, `resume` and `threads show`.
+pub fn thread_json(view: &ThreadView) -> Value {
+    let interrupts: Vec<Value> = view
+        .interrupts
+        .iter()
+        .map(|interrupt| {
+            json!({
+                "id": interrupt.id,
+                "kind": interrupt.kind.name(),
+                "node": interrupt.node.as_str(),
+                "value": interrupt.value,
+                "digest": interrupt.digest.as_ref().map(|digest| digest.as_str()),
+            })
+        })
+        .collect();
+    json!({
+        "thread_id": view.thread.as_str(),
+        "status": view.status.name(),
+        "values": view.values,
+        "next": view.next.iter().map(|node| node.as_str()).collect::<Vec<_>>(),
+        "interrupts": interrupts,
+        "checkpoint_id": view.checkpoint.as_str(),
+        "error": view.error.as_ref().map(error_json),
+    })
+}
+
+/// One entry of `history`.
+pub fn history_json(entry: &HistoryEntry) -> Value {
+    let tasks: Vec<Value> = entry
+        .tasks
+        .iter()
+        .map(|task| {
+            json!({
+                "id": task.id.as_str(),
+                "node": task.node.as_str(),
+                "executions": task.executions,
+                "interrupts": task.questions.iter().map(question_json).collect::<Vec<_>>(),
+                "result": task.result.as_ref().map(|command| &command.update),
+                "error": task.error.as_ref().map(error_json),
+            })
+        })
+        .collect();
+    json!({
+        "checkpoint_id": entry.checkpoint.as_str(),
+        "parent_id": entry.parent.as_ref().map(|parent| parent.as_str()),
+        "step": entry.step,
+        "source": entry.source.name(),
+        "next": entry.next,
+        "values": entry.values,
+        "tasks": tasks,
+        "created_at": time_text(entry.created_at_ms),
+    })
+}
+
+/// One row of `threads list`.
+pub fn thread_row_json(thread: &ThreadRecord) -> Value {
+    json!({
+        "thread_id": thread.id.as_str(),
+        "status": thread.status.name(),
+        "graph": thread.graph_name.as_str(),
+        "graph_digest": thread.graph.as_str(),
+        "checkpoint_id": thread.head.as_str(),
+        "error": thread.error.as_ref().map(error_json),
+        "created_at": time_text(thread.created_at_ms),
+        "updated_at": time_text(thread.updated_at_ms),
+    })
+}
+
+fn error_json(error: &ThreadError) -> Value {
+    json!({
+        "code": error.code,
+        "message": error.message,
+        "node": error.node.as_ref().map(|node| node.as_str()),
+        "details": error.details,
+    })
+}
+
+fn question_json(question: &QuestionRecord) -> Value {
+    json!({
+        "id": question.id.as_str(),
+        "value": question.payload,
+        "digest": question.payload_digest.as_str(),
+        "status": question.status.name(),
+        "answer": question.answer.as_ref().map(answer_json),
+    })
+}
+
+fn answer_json(answer: &Answer) -> Value {
+    json!({
+        "verdict": answer.verdict.name(),
+        "value": answer.value,
+        "answered_by": answer.answered_by,
+        "answered_at": time_text(answer.answered_at_ms),
+    })
+}
+
+fn thread_text(view: &ThreadView) -> String {
+    let mut text = format!("thread {} is {}\n", visible(view.thread.as_str()), view.status.name());
+    text.push_str(&table(&["channel", "value"], view.values.iter().map(|(name, value)| vec![name.clone(), short(value)])));
+    if let Some(error) = &view.error {
+        let node = error.node.as_ref().map(|node| format!(" in node {node}")).unwrap_or_default();
+        text.push_str(&format!("\nfailed{node}: {} {}", visible(&error.code), visible(&error.message)));
+        text.push_str(&format!("\ncontinue with: holdpoint resume --thread {}", quoted(view.thread.as_str())));
+    }
+    if !view.interrupts.is_empty() {
+        text.push_str("\nwaits for:\n");
+        text.push_str(&table(
+            &["id", "kind", "node", "asks"],
+            view.interrupts.iter().map(|interrupt| {
+                vec![interrupt.id.clone(), interrupt.kind.name().into(), interrupt.node.to_string(), pretty(&interrupt.value)]
+            }),
+        ));
+        if view.status == ThreadStatus::Interrupted {
+            text.push_str(&format!("\nanswer with: holdpoint resume --thread {} --answer JSON", quoted(view.thread.as_str())));
+        }
+    }
+    text
+}
+
+/// A time as people and programs read it: RFC 3339 in UTC.
+pub fn time_text(at_ms: u64) -> String {
+    i64::try_from(at_ms)
+        .ok()
+        .and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok())
+        .map_or_else(|| format!("{at_ms} ms since 1970"), |time| format!("{time:.3}"))
+}
+
+/// A value on one line, cut where it is long.
+pub fn short(value: &Value) -> String {
+    const LONGEST_CHARS: usize = 100;
+    let text = value.to_string();
+    if text.chars().count() > LONGEST_CHARS {
+        text.chars().take(LONGEST_CHARS).chain(['…']).collect()
+    } else {
+        text
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}")
+}
+
+/// Escapes what a terminal would hide or obey: control characters, and the marks that reorder or hide text. Payloads come from guests that nobody
+/// has to trust, and a person decides by what is shown.
+pub fn visible(text: &str) -> String {
+    let hidden = |character: char| {
+        (character.is_control() && character != '\n')
+            || matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    };
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, character| {
+        if hidden(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+        shown
+    })
+}
+
+/// Quoted for a POSIX shell where that is needed.
+pub fn quoted(text: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "-_./:@".contains(character);
+    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_hides_in_a_payload() {
+        assert_eq!(visible("pay \u{202e}001 \u{1b}[2Jx\u{200b}"), "pay \\u{202e}001 \\u{1b}[2Jx\\u{200b}");
+        assert_eq!(visible("zwei\nZeilen: ä €"), "zwei\nZeilen: ä €");
+    }
+
+    #[test]
+    fn shell_quotes() {
+        assert_eq!(quoted("order-9241"), "order-9241");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(time_text(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+    }
+}

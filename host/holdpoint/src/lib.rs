@@ -1,0 +1,31 @@
+//! Holdpoint: durable graphs whose nodes are sandboxed WebAssembly components, with people in the loop.
+//!
+//! This crate composes the parts and is what other programs embed; the `holdpoint` binary is built on it.
+//!
+//! # Layout
+//!
+//! * [`host`]: [`Host`]: a store, a sandbox and an engine, put together.
+//! * [`deploy`](mod@deploy): from a graph file and its components to a stored, pinned version.
+//! * [`system`]: the host's clock and processes.
+//! * [`node_build`]: builds nodes for WebAssembly on machines with and without the target.
+//! * [`demo`]: the refund story, told by real processes.
+//! * [`bench`]: figures with their baselines.
+//! * [`cli`]: the command line.
+//! * [`failure`]: every error with its code, cause and cure.
+
+pub mod host;
+
+pub mod deploy;
+pub mod system;
+
+pub mod node_build;
+
+pub mod bench;
+pub mod demo;
+
+pub mod cli;
+
+pub mod failure;
+
+pub use failure::Failure;
+pub use host::{Host, HostOptions};

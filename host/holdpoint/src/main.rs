@@ -1,0 +1,7 @@
+//! The `holdpoint` binary: see [`holdpoint::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    holdpoint::cli::main()
+}

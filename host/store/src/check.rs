@@ -1,0 +1,169 @@
+//! What every store refuses before it looks at what is stored, so that all of them refuse the same.
+
+use std::collections::BTreeSet;
+
+use holdpoint_graph::nodes::{Answer, Command, Destination};
+use holdpoint_graph::operation::{OperationRecord, OperationState};
+use holdpoint_graph::state::Change;
+use serde_json::Value;
+
+use crate::records::{NewCheckpoint, QuestionRecord, Settlement, TaskRecord, ThreadError, Trigger};
+use crate::store::{Commit, Content, Error, Expect};
+
+/// Deepest nesting of a stored value. Above what `serde_json` reads from a guest (128 levels), so that nothing a guest returned is refused
+/// here, and low enough that reading recursively is safe on a thread's stack.
+pub(crate) const DEPTH_MAX: usize = 192;
+
+/// Checks a commit by itself.
+pub(crate) fn commit(commit: &Commit) -> Result<(), Error> {
+    match &commit.expect {
+        Expect::New(_) if commit.claim.is_none() => return invalid("a new thread needs a claim"),
+        Expect::New(_) if commit.head.is_none() => return invalid("a new thread needs a head"),
+        Expect::New(_) => {}
+        Expect::Epoch(epoch) => integer(epoch.0, "epoch")?,
+    }
+    if commit.claim.is_some() && commit.release {
+        return invalid("a commit claims and releases the thread at once");
+    }
+    integer(commit.at_ms, "time of the commit")?;
+    optional_integer(commit.claim.as_ref().map(|claim| claim.lease_until_ms), "lease")?;
+    optional_integer(commit.lease_until_ms, "lease")?;
+    optional_error(commit.error.as_ref())?;
+    settlements(&commit.settlements)?;
+    commit.checkpoints.iter().try_for_each(checkpoint)?;
+    commit.tasks.iter().try_for_each(task)?;
+    commit.questions.iter().try_for_each(question)?;
+    commit.operations.iter().try_for_each(operation)
+}
+
+/// Checks that bytes and digests agree.
+pub(crate) fn contents(contents: &[Content]) -> Result<(), Error> {
+    for content in contents {
+        if holdpoint_graph::digest::Digest::of_bytes(&content.bytes) != content.digest {
+            return invalid(format!("a content's bytes do not have the digest {}", content.digest));
+        }
+    }
+    Ok(())
+}
+
+fn settlements(settlements: &[Settlement]) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    for settlement in settlements {
+        let question = match settlement {
+            Settlement::Answer { question, answer: given } => {
+                answer(given)?;
+                question
+            }
+            Settlement::Supersede { question } => question,
+        };
+        if !seen.insert(question) {
+            return invalid(format!("question {question} is settled twice in one commit"));
+        }
+    }
+    Ok(())
+}
+
+fn checkpoint(checkpoint: &NewCheckpoint) -> Result<(), Error> {
+    let record = &checkpoint.record;
+    integer(record.clock_ms, "clock of a checkpoint")?;
+    integer(record.created_at_ms, "time of a checkpoint")?;
+    for trigger in &record.next {
+        if let Trigger::Push { argument, .. } = trigger {
+            depth(argument, "a task's argument")?;
+        }
+    }
+    for (channel, change) in &checkpoint.patch.changes {
+        let fits = match change {
+            Change::Replace(value) => nests_within(value, DEPTH_MAX),
+            Change::Append(items) => items.iter().all(|item| nests_within(item, DEPTH_MAX)),
+        };
+        if !fits {
+            return too_deep(&format!("the value of channel {channel}"));
+        }
+    }
+    Ok(())
+}
+
+fn task(task: &TaskRecord) -> Result<(), Error> {
+    integer(task.updated_at_ms, "time of a task")?;
+    optional_error(task.error.as_ref())?;
+    task.result.as_ref().map_or(Ok(()), command)
+}
+
+fn command(command: &Command) -> Result<(), Error> {
+    command.update.values().try_for_each(|value| depth(value, "a task's update"))?;
+    for destination in &command.goto {
+        if let Destination::Send { argument, .. } = destination {
+            depth(argument, "a task's argument")?;
+        }
+    }
+    Ok(())
+}
+
+fn question(question: &QuestionRecord) -> Result<(), Error> {
+    integer(question.asked_at_ms, "time of a question")?;
+    optional_integer(question.deadline_at_ms, "deadline of a question")?;
+    depth(&question.payload, "a question's payload")?;
+    depth(&question.policy, "a question's policy")?;
+    question.answer_schema.as_ref().map_or(Ok(()), |schema| depth(schema, "a question's answer schema"))?;
+    question.answer.as_ref().map_or(Ok(()), answer)
+}
+
+fn answer(answer: &Answer) -> Result<(), Error> {
+    integer(answer.answered_at_ms, "time of an answer")?;
+    depth(&answer.value, "an answer")
+}
+
+fn operation(operation: &OperationRecord) -> Result<(), Error> {
+    integer(operation.epoch.0, "epoch of an operation")?;
+    integer(operation.begun_at_ms, "time of an operation")?;
+    optional_integer(operation.send_by_ms, "time of an operation")?;
+    optional_integer(operation.finished_at_ms, "time of an operation")?;
+    depth(&operation.request, "an operation's request")?;
+    match &operation.state {
+        OperationState::Completed(value) => depth(value, "an operation's answer"),
+        OperationState::Failed(failure) => {
+            optional_integer(failure.retry_after_ms, "pause of a failure")?;
+            failure.details.as_ref().map_or(Ok(()), |details| depth(details, "a failure's details"))
+        }
+        OperationState::Intended | OperationState::InDoubt(_) | OperationState::NotSent => Ok(()),
+    }
+}
+
+fn optional_error(error: Option<&ThreadError>) -> Result<(), Error> {
+    error.and_then(|error| error.details.as_ref()).map_or(Ok(()), |details| depth(details, "an error's details"))
+}
+
+fn depth(value: &Value, what: &str) -> Result<(), Error> {
+    if nests_within(value, DEPTH_MAX) { Ok(()) } else { too_deep(what) }
+}
+
+/// Whether a value nests at most `levels` deep. Stops there, so its own recursion is bounded.
+fn nests_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| nests_within(item, levels - 1)),
+        Value::Object(members) => levels > 0 && members.values().all(|member| nests_within(member, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
+/// Databases store 63-bit integers.
+fn integer(number: u64, what: &str) -> Result<(), Error> {
+    if i64::try_from(number).is_ok_and(|number| number < i64::MAX) {
+        Ok(())
+    } else {
+        invalid(format!("the {what} is out of range: {number}"))
+    }
+}
+
+fn optional_integer(number: Option<u64>, what: &str) -> Result<(), Error> {
+    number.map_or(Ok(()), |number| integer(number, what))
+}
+
+fn too_deep(what: &str) -> Result<(), Error> {
+    invalid(format!("{what} is nested deeper than {DEPTH_MAX} levels"))
+}
+
+fn invalid(message: impl Into<String>) -> Result<(), Error> {
+    Err(Error::Invalid(message.into()))
+}

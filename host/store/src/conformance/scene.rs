@@ -1,0 +1,228 @@
+//! Records and commits to play with. Everything has a value; tests change what they are about with `..` syntax.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::{
+    ChannelName, CheckpointId, ConnectorName, Epoch, GraphName, NodeName, OperationId, QuestionId, TaskId, ThreadId,
+};
+use holdpoint_graph::nodes::{Answer, Verdict};
+use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
+use holdpoint_graph::state::{Change, Patch};
+use serde_json::{Value, json};
+
+use crate::records::{
+    CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, Snapshot, Source, TaskRecord,
+    TaskStatus, ThreadStatus, Trigger,
+};
+use crate::store::{Claim, Commit, Expect, NewThread, Store};
+
+/// The moment at which everything happens.
+pub const NOW_MS: u64 = 1_700_000_000_000;
+
+/// The thread of this name.
+pub fn thread(name: &str) -> ThreadId {
+    ThreadId::parse(name).expect("invariant: a valid thread id")
+}
+
+/// The node of this name.
+pub fn node(name: &str) -> NodeName {
+    NodeName::parse(name).expect("invariant: a valid node name")
+}
+
+/// The checkpoint of this number.
+pub fn checkpoint(number: u64) -> CheckpointId {
+    CheckpointId::from_entropy(NOW_MS, 0, number)
+}
+
+/// Replaces channels.
+pub fn replace<const N: usize>(values: [(&str, Value); N]) -> Patch {
+    patch(values.map(|(name, value)| (name, Change::Replace(value))))
+}
+
+/// Appends items to a channel.
+pub fn append<const N: usize>(channel: &str, items: [Value; N]) -> Patch {
+    patch([(channel, Change::Append(items.into()))])
+}
+
+/// Changes channels.
+pub fn patch<const N: usize>(changes: [(&str, Change); N]) -> Patch {
+    let named = |(name, change)| (ChannelName::parse(name).expect("invariant: a valid channel name"), change);
+    Patch {
+        changes: BTreeMap::from_iter(changes.map(|(name, change): (&str, Change)| named((name.to_owned(), change)))),
+    }
+}
+
+/// A checkpoint made by a superstep.
+pub fn new_checkpoint(number: u64, parent: Option<u64>, patch: Patch) -> NewCheckpoint {
+    NewCheckpoint {
+        record: CheckpointRecord {
+            id: checkpoint(number),
+            parent: parent.map(checkpoint),
+            step: i64::try_from(number).unwrap_or(i64::MAX),
+            source: Source::Loop,
+            next: vec![Trigger::Pull(node("pay"))],
+            joins: BTreeMap::new(),
+            clock_ms: NOW_MS,
+            created_at_ms: NOW_MS + number,
+        },
+        patch,
+    }
+}
+
+/// Creates a thread with checkpoint 0, epoch 1.
+pub fn create(name: &str, patch: Patch) -> Commit {
+    Commit {
+        expect: Expect::New(NewThread {
+            lineage: thread(name),
+            graph: Digest::of_bytes(b"graph"),
+            graph_name: GraphName::parse("refund").expect("invariant: a valid graph name"),
+        }),
+        claim: Some(claim("first")),
+        checkpoints: vec![new_checkpoint(0, None, patch)],
+        head: Some(checkpoint(0)),
+        ..update(name, 0)
+    }
+}
+
+/// A commit that changes nothing but the time.
+pub fn update(name: &str, epoch: u64) -> Commit {
+    Commit {
+        thread: thread(name),
+        expect: Expect::Epoch(Epoch(epoch)),
+        claim: None,
+        release: false,
+        lease_until_ms: None,
+        settlements: Vec::new(),
+        checkpoints: Vec::new(),
+        head: None,
+        tasks: Vec::new(),
+        questions: Vec::new(),
+        operations: Vec::new(),
+        status: ThreadStatus::Running,
+        error: None,
+        at_ms: NOW_MS,
+    }
+}
+
+/// A commit of one superstep: a checkpoint that becomes the head.
+pub fn step(name: &str, epoch: u64, number: u64, parent: u64, patch: Patch) -> Commit {
+    Commit {
+        checkpoints: vec![new_checkpoint(number, Some(parent), patch)],
+        head: Some(checkpoint(number)),
+        ..update(name, epoch)
+    }
+}
+
+/// A claim for a minute.
+pub fn claim(owner: &str) -> Claim {
+    Claim { owner: owner.to_owned(), lease_until_ms: NOW_MS + 60_000 }
+}
+
+/// The id of the task at a place of a step.
+pub fn task_id(name: &str, number: u64, path: &str) -> TaskId {
+    TaskId::derive(&thread(name), &checkpoint(number), path)
+}
+
+/// An interrupted task of checkpoint `number`.
+pub fn task(name: &str, number: u64, path: &str) -> TaskRecord {
+    TaskRecord {
+        id: task_id(name, number, path),
+        checkpoint: checkpoint(number),
+        node: node("pay"),
+        path: path.to_owned(),
+        status: TaskStatus::Interrupted,
+        executions: 1,
+        result: None,
+        error: None,
+        updated_at_ms: NOW_MS,
+    }
+}
+
+/// The id of a question of a task.
+pub fn question_id(task: &TaskRecord, name: &str, occurrence: u32) -> QuestionId {
+    QuestionId::derive(&thread(name), &task.checkpoint, &task.id, occurrence, &Digest::of_json(&payload(occurrence)))
+}
+
+/// A pending question of a task.
+pub fn question(task: &TaskRecord, name: &str, occurrence: u32) -> QuestionRecord {
+    let payload = payload(occurrence);
+    QuestionRecord {
+        id: question_id(task, name, occurrence),
+        checkpoint: task.checkpoint.clone(),
+        task: task.id.clone(),
+        node: task.node.clone(),
+        occurrence,
+        payload_digest: Digest::of_json(&payload),
+        payload,
+        answer_schema: None,
+        policy: json!({}),
+        asked_at_ms: NOW_MS,
+        deadline_at_ms: None,
+        status: QuestionStatus::Pending,
+        answer: None,
+    }
+}
+
+fn payload(occurrence: u32) -> Value {
+    json!({ "pay": 100 + occurrence })
+}
+
+/// An answer by somebody.
+pub fn answer(by: &str, value: Value) -> Answer {
+    Answer { verdict: Verdict::Respond, value, answered_by: by.to_owned(), answered_at_ms: NOW_MS + 5 }
+}
+
+/// An answer to a question.
+pub fn settle(question: &QuestionRecord, by: &str) -> Settlement {
+    Settlement::Answer { question: question.id.clone(), answer: answer(by, json!({ "approved": true })) }
+}
+
+/// The key of a thread's operation.
+pub fn operation_key(name: &str, id: &str) -> OperationKey {
+    OperationKey {
+        scope: Scope::Thread(thread(name)),
+        connector: ConnectorName::parse("payments").expect("invariant: a valid connector name"),
+        id: OperationId::parse(id).expect("invariant: a valid operation id"),
+    }
+}
+
+/// A completed operation of a task.
+pub fn operation(name: &str, id: &str, task: &TaskRecord) -> OperationRecord {
+    let request = json!({ "method": "POST", "path": "/refunds" });
+    OperationRecord {
+        key: operation_key(name, id),
+        thread: thread(name),
+        task: task.id.clone(),
+        node: task.node.clone(),
+        request_digest: Digest::of_json(&request),
+        request,
+        state: OperationState::Completed(json!({ "status": 201 })),
+        epoch: Epoch(1),
+        begun_at_ms: NOW_MS,
+        send_by_ms: None,
+        finished_at_ms: Some(NOW_MS + 1),
+    }
+}
+
+/// Applies a commit that has to succeed.
+pub async fn apply(store: &Arc<dyn Store>, commit: Commit) {
+    store.commit(commit).await.expect("the commit fits");
+}
+
+/// The thread at its head, which has to be there.
+pub async fn head(store: &Arc<dyn Store>, name: &str) -> Snapshot {
+    store.snapshot(&thread(name), None).await.expect("the store can be read").expect("the thread is there")
+}
+
+/// The thread at a checkpoint, which has to be there.
+pub async fn at(store: &Arc<dyn Store>, name: &str, number: u64) -> Snapshot {
+    let found = store.snapshot(&thread(name), Some(&checkpoint(number))).await.expect("the store can be read");
+    found.expect("the checkpoint is there")
+}
+
+/// The values at a checkpoint.
+pub async fn values_at(store: &Arc<dyn Store>, name: &str, number: u64) -> Value {
+    Value::Object(at(store, name, number).await.values)
+}

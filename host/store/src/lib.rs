@@ -1,0 +1,28 @@
+//! What is durable.
+//!
+//! One write is one value: a [`Commit`] says everything that changes, and a store applies it in one transaction or not at all.
+//!
+//! # Layout
+//!
+//! * [`records`]: what is stored, as values.
+//! * [`store`]: the traits [`Store`] and [`Journal`], [`Commit`], and the errors.
+//! * `check`: what every store refuses before it looks at what is stored.
+//! * [`memory`]: the store in memory, the oracle that others are compared with.
+//! * [`sqlite`]: the default store, one file.
+//! * [`conformance`]: the suite that every store answers.
+
+pub mod records;
+
+pub mod store;
+
+mod check;
+
+pub mod memory;
+pub mod sqlite;
+
+pub mod conformance;
+
+pub use memory::MemoryStore;
+pub use records::*;
+pub use sqlite::{SqliteOptions, SqliteStore};
+pub use store::{Claim, Commit, Content, Error, Expect, Journal, NewThread, Statistics, Store, ThreadFilter};

@@ -1,0 +1,169 @@
+//! A commit with everything that can be prepared outside the writer: its JSON is text already when the writer gets it, so that serialising
+//! runs on the callers' threads and the writer, of which there is one, only writes.
+
+use holdpoint_graph::ids::{ChannelName, CheckpointId, QuestionId, ThreadId};
+use holdpoint_graph::operation::OperationRecord;
+use holdpoint_graph::state::Change;
+use serde_json::Value;
+
+use super::forms;
+use super::rows::{integer, operation_outcome};
+use crate::records::{
+    CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, TaskRecord, ThreadStatus,
+};
+use crate::store::{Claim, Commit, Expect};
+
+/// A commit as the writer applies it. Records keep their place beside the texts made of them: they are moved, not copied.
+pub(super) struct CommitRows {
+    pub(super) thread: ThreadId,
+    pub(super) expect: Expect,
+    pub(super) claim: Option<Claim>,
+    pub(super) release: bool,
+    pub(super) lease_until_ms: Option<i64>,
+    pub(super) settlements: Vec<SettlementRow>,
+    pub(super) checkpoints: Vec<CheckpointRow>,
+    pub(super) head: Option<CheckpointId>,
+    pub(super) tasks: Vec<TaskRow>,
+    pub(super) questions: Vec<QuestionRow>,
+    pub(super) operations: Vec<OperationRow>,
+    pub(super) status: ThreadStatus,
+    pub(super) error: Option<String>,
+    pub(super) at_ms: i64,
+}
+
+pub(super) struct SettlementRow {
+    pub(super) question: QuestionId,
+    pub(super) status: QuestionStatus,
+    pub(super) answer: Option<String>,
+}
+
+pub(super) struct CheckpointRow {
+    pub(super) record: CheckpointRecord,
+    pub(super) next: String,
+    pub(super) joins: Option<String>,
+    pub(super) changes: Vec<ChangeRow>,
+}
+
+pub(super) struct ChangeRow {
+    pub(super) channel: ChannelName,
+    pub(super) kind: ChangeKind,
+    /// The whole value, or the array of the items to append.
+    pub(super) text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChangeKind {
+    /// Replaces by an array.
+    List,
+    /// Replaces by anything else.
+    Value,
+    /// Appends items.
+    Append,
+    /// Appends none: makes an array of what is none, and leaves an array alone.
+    AppendNothing,
+}
+
+pub(super) struct TaskRow {
+    pub(super) record: TaskRecord,
+    pub(super) result: Option<String>,
+    pub(super) error: Option<String>,
+}
+
+pub(super) struct QuestionRow {
+    pub(super) record: QuestionRecord,
+    pub(super) payload: String,
+    pub(super) answer_schema: Option<String>,
+    pub(super) policy: String,
+    pub(super) answer: Option<String>,
+}
+
+pub(super) struct OperationRow {
+    pub(super) scope: String,
+    pub(super) record: OperationRecord,
+    pub(super) request: String,
+    pub(super) outcome: Option<String>,
+}
+
+impl CommitRows {
+    pub(super) fn new(commit: Commit) -> Self {
+        Self {
+            thread: commit.thread,
+            expect: commit.expect,
+            claim: commit.claim,
+            release: commit.release,
+            lease_until_ms: commit.lease_until_ms.map(integer),
+            settlements: commit.settlements.into_iter().map(settlement).collect(),
+            checkpoints: commit.checkpoints.into_iter().map(checkpoint).collect(),
+            head: commit.head,
+            tasks: commit.tasks.into_iter().map(task).collect(),
+            questions: commit.questions.into_iter().map(question).collect(),
+            operations: commit.operations.into_iter().map(operation).collect(),
+            status: commit.status,
+            error: commit.error.as_ref().map(forms::write_error),
+            at_ms: integer(commit.at_ms),
+        }
+    }
+
+    /// How many versions of channel values the commit may use up.
+    pub(super) fn versions_wanted(&self) -> i64 {
+        let changes: usize = self.checkpoints.iter().map(|checkpoint| checkpoint.changes.len()).sum();
+        i64::try_from(changes).expect("invariant: what is in memory can be counted")
+    }
+}
+
+fn settlement(settlement: Settlement) -> SettlementRow {
+    match settlement {
+        Settlement::Answer { question, answer } => {
+            SettlementRow { question, status: QuestionStatus::Answered, answer: Some(forms::write_answer(&answer)) }
+        }
+        Settlement::Supersede { question } => {
+            SettlementRow { question, status: QuestionStatus::Superseded, answer: None }
+        }
+    }
+}
+
+fn checkpoint(new: NewCheckpoint) -> CheckpointRow {
+    CheckpointRow {
+        next: forms::write_triggers(&new.record.next),
+        joins: forms::write_joins(&new.record.joins),
+        changes: new.patch.changes.into_iter().map(change).collect(),
+        record: new.record,
+    }
+}
+
+fn change((channel, change): (ChannelName, Change)) -> ChangeRow {
+    let (kind, text) = match change {
+        Change::Replace(value @ Value::Array(_)) => (ChangeKind::List, forms::write(&value)),
+        Change::Replace(value) => (ChangeKind::Value, forms::write(&value)),
+        Change::Append(items) if items.is_empty() => (ChangeKind::AppendNothing, "[]".to_owned()),
+        Change::Append(items) => (ChangeKind::Append, forms::write(&items)),
+    };
+    ChangeRow { channel, kind, text }
+}
+
+fn task(record: TaskRecord) -> TaskRow {
+    TaskRow {
+        result: record.result.as_ref().map(forms::write_command),
+        error: record.error.as_ref().map(forms::write_error),
+        record,
+    }
+}
+
+fn question(record: QuestionRecord) -> QuestionRow {
+    QuestionRow {
+        payload: forms::write(&record.payload),
+        answer_schema: record.answer_schema.as_ref().map(forms::write),
+        policy: forms::write(&record.policy),
+        answer: record.answer.as_ref().map(forms::write_answer),
+        record,
+    }
+}
+
+fn operation(record: OperationRecord) -> OperationRow {
+    OperationRow {
+        scope: record.key.scope.to_text(),
+        request: forms::write(&record.request),
+        outcome: operation_outcome(&record.state),
+        record,
+    }
+}

@@ -1,0 +1,177 @@
+//! The default store: one SQLite file.
+//!
+//! Made with `rusqlite` and threads of our own: SQLite is synchronous, and prepared statements on a thread that owns its connection are the
+//! shortest way to it. Postgres, which is not, will come as a sibling of this module with the same schema and its own way of waiting.
+//!
+//! # Layout
+//!
+//! * `open`: what must hold of the file, and migrations; `schema`: the migrations themselves.
+//! * `statements`: all SQL; `session`: a connection that executes it.
+//! * `writer`: the one thread that writes; `commit_rows`: a commit as it gets it; `apply`: what it does with it.
+//! * `reader`: the threads that read; `reads`: what they do.
+//! * `values`: channel values, of which only changes are stored.
+//! * [`baseline`]: the raw cost of a superstep, for `bench`.
+//! * `rows`, `forms`: rows and the JSON in them, to and from records; `failure`: SQLite's errors as the store's.
+
+pub mod baseline;
+
+mod open;
+mod schema;
+
+mod session;
+mod statements;
+
+mod apply;
+mod commit_rows;
+mod writer;
+
+mod reader;
+mod reads;
+
+mod values;
+
+mod failure;
+mod forms;
+mod rows;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
+use holdpoint_graph::operation::{OperationKey, OperationRecord};
+
+use self::commit_rows::CommitRows;
+use self::reader::Readers;
+use self::writer::{Work, Writer};
+use crate::check;
+use crate::records::{QuestionRecord, Snapshot, ThreadRecord};
+use crate::store::{Commit, Content, Error, Journal, Statistics, Store, ThreadFilter};
+
+/// A store in one SQLite file (and, while it is open, its log and index beside it: `-wal` and `-shm`).
+///
+/// Several stores, in one process or many, may have the same file open; epochs decide between their writers. Dropping the store finishes the
+/// commits that were handed over, ends its threads and folds the log into the file; it blocks for that long.
+pub struct SqliteStore {
+    // In order of dropping: the writer's connection closes last and folds the log.
+    readers: Readers,
+    writer: Writer,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// Waits for the disk at each transaction (`synchronous=FULL`). Off, a power loss may take acknowledged commits with it: only for tests
+    /// that show the difference and for measuring what it costs.
+    pub synchronous_full: bool,
+    /// How long to wait for another process that writes the file, before [`Error::Unavailable`].
+    pub busy_timeout_ms: u64,
+    /// Threads that read, each with its own connection; at least 1. They open the file at their first read.
+    pub readers: usize,
+    /// Most pages (of 4 KiB) that the file may have, before [`Error::Full`]. None leaves it to the disk.
+    pub pages_max: Option<u32>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { synchronous_full: true, busy_timeout_ms: 10_000, readers: 2, pages_max: None }
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file, creates it if need be, and brings its schema to this program's version. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`Error::NewerSchema`]: made by a newer program; nothing was touched. [`Error::Corrupt`]: damaged, or another program's database;
+    /// nothing was touched. [`Error::ReadOnly`]: the file or its directory may not be written. [`Error::Full`]: no room for the schema.
+    /// [`Error::Unavailable`]: the directory is missing, the file is locked by another process, or SQLite is older than 3.51.3.
+    pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, Error> {
+        // Readers open the file later, when the working directory may be another. It also keeps names that SQLite takes for something else
+        // (`:memory:`, `file:…`) what they are: names of files.
+        let path = std::path::absolute(path.as_ref())
+            .map_err(|error| Error::Unavailable(format!("{}: {error}", path.as_ref().display())))?;
+        let writer = Writer::start(open::writer(&path, &options)?)?;
+        let readers = Readers::start(&path, &options)?;
+        Ok(Self { readers, writer })
+    }
+}
+
+/// The version of the SQLite library that is linked in.
+pub fn library_version() -> &'static str {
+    rusqlite::version()
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, commit: Commit) -> Result<(), Error> {
+        check::commit(&commit)?;
+        self.writer.submit(Work::Commit(Box::new(CommitRows::new(commit)))).await
+    }
+
+    async fn thread(&self, thread: &ThreadId) -> Result<Option<ThreadRecord>, Error> {
+        let thread = thread.clone();
+        self.readers.read(move |session| reads::thread(session, &thread)).await
+    }
+
+    async fn threads(&self, filter: &ThreadFilter) -> Result<Vec<ThreadRecord>, Error> {
+        let filter = filter.clone();
+        self.readers.read(move |session| reads::threads(session, &filter)).await
+    }
+
+    async fn snapshot(&self, thread: &ThreadId, checkpoint: Option<&CheckpointId>) -> Result<Option<Snapshot>, Error> {
+        let (thread, checkpoint) = (thread.clone(), checkpoint.cloned());
+        self.readers.read(move |session| reads::snapshot(session, &thread, checkpoint.as_ref())).await
+    }
+
+    async fn history(
+        &self,
+        thread: &ThreadId,
+        before: Option<&CheckpointId>,
+        limit: usize,
+    ) -> Result<Vec<Snapshot>, Error> {
+        let (thread, before) = (thread.clone(), before.cloned());
+        self.readers.read(move |session| reads::history(session, &thread, before.as_ref(), limit)).await
+    }
+
+    async fn question(&self, thread: &ThreadId, question: &QuestionId) -> Result<Option<QuestionRecord>, Error> {
+        let (thread, question) = (thread.clone(), question.clone());
+        self.readers.read(move |session| reads::question(session, &thread, &question)).await
+    }
+
+    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error> {
+        self.writer.submit(Work::DeleteThread(thread.clone(), epoch)).await
+    }
+
+    async fn put_contents(&self, contents: Vec<Content>) -> Result<(), Error> {
+        // Components have megabytes; hashing them must hold up neither a task's thread nor the writer.
+        let contents = self.readers.compute(move || check::contents(&contents).map(|()| contents)).await?;
+        self.writer.submit(Work::PutContents(contents)).await
+    }
+
+    async fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let digest = digest.clone();
+        self.readers.read(move |session| reads::content(session, &digest)).await
+    }
+
+    async fn missing_contents(&self, digests: &[Digest]) -> Result<Vec<Digest>, Error> {
+        let digests = digests.to_vec();
+        self.readers.read(move |session| reads::missing_contents(session, digests)).await
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.writer.statistics()
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteStore {
+    async fn operation(&self, key: &OperationKey) -> Result<Option<OperationRecord>, Error> {
+        let key = key.clone();
+        self.readers.read(move |session| reads::operation(session, &key)).await
+    }
+
+    async fn operations(&self, thread: &ThreadId) -> Result<Vec<OperationRecord>, Error> {
+        let thread = thread.clone();
+        self.readers.read(move |session| reads::operations(session, &thread)).await
+    }
+}

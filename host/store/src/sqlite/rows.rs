@@ -1,0 +1,174 @@
+//! From rows to records, by hand. Whatever a row holds, the result is a record or [`Error::Corrupt`](crate::Error::Corrupt), never a panic.
+
+use std::str::FromStr;
+
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::{CheckpointId, Epoch, InvalidId};
+use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
+use rusqlite::Row;
+
+use super::failure::{Failure, Result};
+use super::forms;
+use crate::records::{
+    CheckpointRecord, QuestionRecord, QuestionStatus, Source, TaskRecord, TaskStatus, ThreadRecord, ThreadStatus,
+};
+
+pub(super) fn thread(row: &Row<'_>) -> Result<ThreadRecord> {
+    check_format(row)?;
+    Ok(ThreadRecord {
+        id: id(row, "thread_id")?,
+        lineage: id(row, "lineage")?,
+        graph: digest(row, "graph")?,
+        graph_name: id(row, "graph_name")?,
+        status: name(row, "status", ThreadStatus::parse)?,
+        epoch: Epoch(unsigned(row, "epoch")?),
+        owner: row.get("owner")?,
+        lease_until_ms: unsigned(row, "lease_until_ms")?,
+        head: id(row, "head")?,
+        error: optional_text(row, "error")?.map(forms::read_error).transpose()?,
+        created_at_ms: unsigned(row, "created_at_ms")?,
+        updated_at_ms: unsigned(row, "updated_at_ms")?,
+    })
+}
+
+pub(super) fn checkpoint(row: &Row<'_>) -> Result<CheckpointRecord> {
+    check_format(row)?;
+    Ok(CheckpointRecord {
+        id: id(row, "checkpoint_id")?,
+        parent: optional_text(row, "parent_id")?.map(CheckpointId::parse).transpose()?,
+        step: row.get("step")?,
+        source: name(row, "source", Source::parse)?,
+        next: forms::read_triggers(text(row, "next")?)?,
+        joins: optional_text(row, "joins")?.map(forms::read_joins).transpose()?.unwrap_or_default(),
+        clock_ms: unsigned(row, "clock_ms")?,
+        created_at_ms: unsigned(row, "created_at_ms")?,
+    })
+}
+
+/// The row does not repeat its checkpoint's id.
+pub(super) fn task(row: &Row<'_>, checkpoint: &CheckpointId) -> Result<TaskRecord> {
+    check_format(row)?;
+    Ok(TaskRecord {
+        id: id(row, "task_id")?,
+        checkpoint: checkpoint.clone(),
+        node: id(row, "node")?,
+        path: row.get("path")?,
+        status: name(row, "status", TaskStatus::parse)?,
+        executions: count(row, "executions")?,
+        result: optional_text(row, "result")?.map(forms::read_command).transpose()?,
+        error: optional_text(row, "error")?.map(forms::read_error).transpose()?,
+        updated_at_ms: unsigned(row, "updated_at_ms")?,
+    })
+}
+
+pub(super) fn question(row: &Row<'_>) -> Result<QuestionRecord> {
+    check_format(row)?;
+    Ok(QuestionRecord {
+        id: id(row, "question_id")?,
+        checkpoint: id(row, "checkpoint_id")?,
+        task: id(row, "task_id")?,
+        node: id(row, "node")?,
+        occurrence: count(row, "occurrence")?,
+        payload: forms::read(text(row, "payload")?)?,
+        payload_digest: digest(row, "payload_digest")?,
+        answer_schema: optional_text(row, "answer_schema")?.map(forms::read).transpose()?,
+        policy: forms::read(text(row, "policy")?)?,
+        asked_at_ms: unsigned(row, "asked_at_ms")?,
+        deadline_at_ms: optional_unsigned(row, "deadline_at_ms")?,
+        status: name(row, "status", QuestionStatus::parse)?,
+        answer: optional_text(row, "answer")?.map(forms::read_answer).transpose()?,
+    })
+}
+
+pub(super) fn operation(row: &Row<'_>) -> Result<OperationRecord> {
+    check_format(row)?;
+    let scope = Scope::parse(text(row, "scope")?).ok_or_else(|| Failure::corrupt("an operation's scope"))?;
+    Ok(OperationRecord {
+        key: OperationKey { scope, connector: id(row, "connector")?, id: id(row, "operation_id")? },
+        thread: id(row, "thread_id")?,
+        task: id(row, "task_id")?,
+        node: id(row, "node")?,
+        request: forms::read(text(row, "request")?)?,
+        request_digest: digest(row, "request_digest")?,
+        state: operation_state(text(row, "state")?, optional_text(row, "outcome")?)?,
+        epoch: Epoch(unsigned(row, "epoch")?),
+        begun_at_ms: unsigned(row, "begun_at_ms")?,
+        send_by_ms: optional_unsigned(row, "send_by_ms")?,
+        finished_at_ms: optional_unsigned(row, "finished_at_ms")?,
+    })
+}
+
+/// The column `outcome`: JSON of the answer or the failure, or plain text of the doubt.
+pub(super) fn operation_outcome(state: &OperationState) -> Option<String> {
+    match state {
+        OperationState::Intended | OperationState::NotSent => None,
+        OperationState::Completed(answer) => Some(forms::write(answer)),
+        OperationState::Failed(failure) => Some(forms::write_failure(failure)),
+        OperationState::InDoubt(reason) => Some(reason.clone()),
+    }
+}
+
+fn operation_state(state: &str, outcome: Option<&str>) -> Result<OperationState> {
+    match (state, outcome) {
+        ("intended", None) => Ok(OperationState::Intended),
+        ("completed", Some(answer)) => Ok(OperationState::Completed(forms::read(answer)?)),
+        ("failed", Some(failure)) => Ok(OperationState::Failed(forms::read_failure(failure)?)),
+        ("not-sent", None) => Ok(OperationState::NotSent),
+        ("in-doubt", Some(reason)) => Ok(OperationState::InDoubt(reason.to_owned())),
+        (state, outcome) => {
+            let has = if outcome.is_some() { "an" } else { "no" };
+            Err(Failure::corrupt(format!("an operation with state {state:?} and {has} outcome")))
+        }
+    }
+}
+
+/// An unsigned number as it is stored. Commits are checked against what fits before they get here.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn text<'row>(row: &'row Row<'_>, column: &str) -> Result<&'row str> {
+    Ok(row.get_ref(column)?.as_str()?)
+}
+
+fn optional_text<'row>(row: &'row Row<'_>, column: &str) -> Result<Option<&'row str>> {
+    Ok(row.get_ref(column)?.as_str_or_null()?)
+}
+
+fn id<T: FromStr<Err = InvalidId>>(row: &Row<'_>, column: &str) -> Result<T> {
+    Ok(text(row, column)?.parse()?)
+}
+
+fn digest(row: &Row<'_>, column: &str) -> Result<Digest> {
+    Ok(Digest::parse(text(row, column)?)?)
+}
+
+fn name<T>(row: &Row<'_>, column: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
+    let text = text(row, column)?;
+    parse(text).ok_or_else(|| Failure::corrupt(format!("unknown {column} {text:?}")))
+}
+
+fn unsigned(row: &Row<'_>, column: &str) -> Result<u64> {
+    from_integer(column, row.get(column)?)
+}
+
+fn optional_unsigned(row: &Row<'_>, column: &str) -> Result<Option<u64>> {
+    row.get::<_, Option<i64>>(column)?.map(|number| from_integer(column, number)).transpose()
+}
+
+fn count(row: &Row<'_>, column: &str) -> Result<u32> {
+    from_integer(column, row.get(column)?)
+}
+
+fn from_integer<T: TryFrom<i64>>(column: &str, number: i64) -> Result<T> {
+    T::try_from(number).map_err(|_| Failure::corrupt(format!("{column} {number} is out of range")))
+}
+
+fn check_format(row: &Row<'_>) -> Result<()> {
+    let format: i64 = row.get("format")?;
+    if format == forms::FORMAT {
+        Ok(())
+    } else {
+        Err(Failure::corrupt(format!("a row has format {format}; this program knows format {}", forms::FORMAT)))
+    }
+}

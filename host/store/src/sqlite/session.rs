@@ -1,0 +1,90 @@
+//! A connection that executes prepared statements and counts them.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use rusqlite::{Connection, Params, Row};
+
+use super::failure::Result;
+
+/// Every statement of the store, so that each is compiled once per connection.
+const STATEMENTS_CACHED: usize = 64;
+
+pub(super) struct Session {
+    connection: Connection,
+    executed: Cell<u64>,
+}
+
+impl Session {
+    pub(super) fn new(connection: Connection) -> Self {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        Self { connection, executed: Cell::new(0) }
+    }
+
+    /// Executes a statement that gives no rows; how many it changed.
+    pub(super) fn execute(&self, sql: &str, parameters: impl Params) -> rusqlite::Result<usize> {
+        self.count();
+        self.connection.prepare_cached(sql)?.execute(parameters)
+    }
+
+    /// The first row of a statement, if it gives one.
+    pub(super) fn first<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        read: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.count();
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(parameters)?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// All rows of a statement.
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.count();
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(parameters)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(read(row)?);
+        }
+        Ok(found)
+    }
+
+    /// The key of the row inserted last.
+    pub(super) fn key_inserted(&self) -> i64 {
+        self.connection.last_insert_rowid()
+    }
+
+    /// Whether a transaction is open. SQLite ends one by itself on some errors, a full disk among them.
+    pub(super) fn in_transaction(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+
+    /// Takes the count of statements since it was taken last.
+    pub(super) fn take_executed(&self) -> u64 {
+        self.executed.take()
+    }
+
+    /// Closes the connection. When it was the file's last one, SQLite moves the log into the file and removes it.
+    pub(super) fn close(self) {
+        // While closing nobody waits for an answer, so another process's reader must not delay it.
+        let closed = self
+            .connection
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| self.connection.close().map_err(|(_, error)| error));
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the store's connection did not close cleanly; its log is kept and read at the next start");
+        }
+    }
+
+    fn count(&self) {
+        self.executed.set(self.executed.get() + 1);
+    }
+}

@@ -1,0 +1,191 @@
+//! The one writer: a thread with its own connection and a bounded queue.
+//!
+//! SQLite has one writer at a time, and a durable transaction costs one flush of the disk. So the writer takes whatever is waiting and makes
+//! one transaction of it: the more there is to do, the more share a flush. No timer: an idle store answers at once.
+//!
+//! ```text
+//! begin immediate
+//!   savepoint, first commit's statements, release
+//!   savepoint, second commit's statements: refused, rollback to, release
+//!   …
+//! commit            one flush; only now does anybody get an answer
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use holdpoint_graph::ids::{Epoch, ThreadId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::apply;
+use super::commit_rows::CommitRows;
+use super::failure::{Failure, Result};
+use super::session::Session;
+use super::statements;
+use crate::store::{Content, Error, Statistics};
+
+/// Commits of one transaction. A flush is well shared by then; more would only make the first wait for the last.
+const BATCH_MAX: usize = 32;
+
+/// Requests that may wait: a few batches, so that the writer never starves. Beyond it callers wait before they hand over, and memory stays
+/// bounded.
+const QUEUE_MAX: usize = 256;
+
+/// What the writer is asked to do.
+pub(super) enum Work {
+    Commit(Box<CommitRows>),
+    DeleteThread(ThreadId, Epoch),
+    PutContents(Vec<Content>),
+}
+
+type Outcome = std::result::Result<(), Error>;
+
+struct Request {
+    work: Work,
+    reply: oneshot::Sender<Outcome>,
+}
+
+#[derive(Default)]
+struct Counters {
+    commits: AtomicU64,
+    transactions: AtomicU64,
+    statements: AtomicU64,
+}
+
+/// Handle of the writer. Dropping it lets the writer finish what is waiting, then ends it.
+pub(super) struct Writer {
+    /// `None` only while dropping.
+    queue: Option<mpsc::Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+    counters: Arc<Counters>,
+}
+
+impl Writer {
+    pub(super) fn start(session: Session) -> std::result::Result<Self, Error> {
+        let (queue, requests) = mpsc::channel(QUEUE_MAX);
+        let counters = Arc::new(Counters::default());
+        let shared = Arc::clone(&counters);
+        let thread = std::thread::Builder::new()
+            .name("holdpoint-store-writer".to_owned())
+            .spawn(move || run(session, requests, &shared))
+            .map_err(|error| Error::Unavailable(format!("no thread could be started: {error}")))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), counters })
+    }
+
+    /// Waits until the work is durable or refused. Once handed over, it is done even if the caller stops waiting.
+    pub(super) async fn submit(&self, work: Work) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or_else(ended)?;
+        queue.send(Request { work, reply }).await.map_err(|_| ended())?;
+        outcome.await.map_err(|_| ended())?
+    }
+
+    pub(super) fn statistics(&self) -> Statistics {
+        Statistics {
+            commits: self.counters.commits.load(Ordering::Relaxed),
+            transactions: self.counters.transactions.load(Ordering::Relaxed),
+            statements: self.counters.statements.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+fn ended() -> Error {
+    Error::Unavailable("the store's writer has ended".to_owned())
+}
+
+fn run(session: Session, mut requests: mpsc::Receiver<Request>, counters: &Counters) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while requests.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let (works, replies): (Vec<Work>, Vec<_>) =
+            batch.drain(..).map(|request| (request.work, request.reply)).unzip();
+        for (reply, outcome) in replies.into_iter().zip(process(&session, &works, counters)) {
+            // A caller that stopped waiting does not need its answer.
+            let _ = reply.send(outcome);
+        }
+    }
+    session.close();
+}
+
+/// One outcome per work.
+fn process(session: &Session, works: &[Work], counters: &Counters) -> Vec<Outcome> {
+    let outcomes = match transact(session, works, counters) {
+        Ok(outcomes) => outcomes,
+        // SQLite undid the neighbours too; none of them was at fault, so each gets a transaction of its own.
+        Err(Undone(_)) if works.len() > 1 => {
+            works.iter().flat_map(|work| process(session, std::slice::from_ref(work), counters)).collect()
+        }
+        Err(Undone(error)) => works.iter().map(|_| Err(error.clone())).collect(),
+    };
+    counters.statements.fetch_add(session.take_executed(), Ordering::Relaxed);
+    outcomes
+}
+
+/// An error at which SQLite rolled back the whole transaction by itself, as it may when the disk is full.
+struct Undone(Error);
+
+fn transact(session: &Session, works: &[Work], counters: &Counters) -> std::result::Result<Vec<Outcome>, Undone> {
+    let all = |error: Error| works.iter().map(|_| Err(error.clone())).collect::<Vec<_>>();
+    if let Err(error) = session.execute(statements::BEGIN_WRITE, []) {
+        return Ok(all(Failure::from(error).0));
+    }
+    let mut outcomes = Vec::with_capacity(works.len());
+    for work in works {
+        match guarded(session, work) {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(Failure(error)) => {
+                roll_back(session);
+                return Err(Undone(error));
+            }
+        }
+    }
+    if let Err(error) = session.execute(statements::COMMIT, []) {
+        roll_back(session);
+        return Ok(all(Failure::from(error).0));
+    }
+    let applied =
+        works.iter().zip(&outcomes).filter(|(work, outcome)| matches!(work, Work::Commit(_)) && outcome.is_ok());
+    let applied = applied.count();
+    counters.commits.fetch_add(u64::try_from(applied).unwrap_or(0), Ordering::Relaxed);
+    counters.transactions.fetch_add(u64::from(applied > 0), Ordering::Relaxed);
+    Ok(outcomes)
+}
+
+/// Does one work under its own savepoint, so that its refusal leaves its neighbours alone. The outer error: the transaction is lost.
+fn guarded(session: &Session, work: &Work) -> Result<Outcome> {
+    session.execute(statements::SAVEPOINT, [])?;
+    let done = match work {
+        Work::Commit(rows) => apply::commit(session, rows),
+        Work::DeleteThread(thread, epoch) => apply::delete_thread(session, thread, *epoch),
+        Work::PutContents(contents) => apply::contents(session, contents),
+    };
+    if let Err(failure) = done {
+        if !session.in_transaction() {
+            return Err(failure);
+        }
+        session.execute(statements::ROLLBACK_TO, [])?;
+        session.execute(statements::RELEASE, [])?;
+        return Ok(Err(failure.0));
+    }
+    session.execute(statements::RELEASE, [])?;
+    Ok(Ok(()))
+}
+
+fn roll_back(session: &Session) {
+    if session.in_transaction()
+        && let Err(error) = session.execute(statements::ROLLBACK, [])
+    {
+        tracing::error!(%error, "the store's transaction could not be rolled back");
+    }
+}

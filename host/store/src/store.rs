@@ -1,0 +1,251 @@
+//! The traits that stores implement, the write that they apply, and how they fail.
+
+use async_trait::async_trait;
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, QuestionId, ThreadId};
+use holdpoint_graph::operation::{OperationKey, OperationRecord};
+
+use crate::records::{
+    NewCheckpoint, QuestionRecord, Settlement, Snapshot, TaskRecord, ThreadError, ThreadRecord, ThreadStatus,
+};
+
+/// Reads of the operations' journal. Writes go through [`Store::commit`], so that they ride on the thread's commits.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// The record of an operation.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Corrupt`].
+    async fn operation(&self, key: &OperationKey) -> Result<Option<OperationRecord>, Error>;
+
+    /// The operations that a thread performed first, oldest first; those begun at the same moment in order of storing.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Corrupt`].
+    async fn operations(&self, thread: &ThreadId) -> Result<Vec<OperationRecord>, Error>;
+}
+
+/// Durable storage. What a successful [`Store::commit`] wrote is there after `kill -9` and after power loss.
+#[async_trait]
+pub trait Store: Journal {
+    /// Applies a commit in one transaction, all of it or nothing. Commits of other threads may share the transaction's durability.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], [`Error::ThreadExists`], [`Error::ThreadNotFound`], [`Error::QuestionSettled`],
+    /// [`Error::QuestionNotFound`], [`Error::Invalid`], [`Error::Full`], [`Error::ReadOnly`]: nothing was written.
+    /// [`Error::Unavailable`]: the outcome is unknown, read before trying again.
+    async fn commit(&self, commit: Commit) -> Result<(), Error>;
+
+    /// A thread's head.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Corrupt`], here and in the other reads.
+    async fn thread(&self, thread: &ThreadId) -> Result<Option<ThreadRecord>, Error>;
+
+    /// Threads, newest change first; those of the same moment in order of id. Reads no values.
+    async fn threads(&self, filter: &ThreadFilter) -> Result<Vec<ThreadRecord>, Error>;
+
+    /// A thread at a checkpoint, at its head when none is named. `None` when either is unknown.
+    async fn snapshot(&self, thread: &ThreadId, checkpoint: Option<&CheckpointId>) -> Result<Option<Snapshot>, Error>;
+
+    /// A thread's checkpoints, newest first (in order of storing), at most `limit`, only those stored before `before` when given.
+    /// Empty when thread or `before` is unknown.
+    async fn history(
+        &self,
+        thread: &ThreadId,
+        before: Option<&CheckpointId>,
+        limit: usize,
+    ) -> Result<Vec<Snapshot>, Error>;
+
+    /// A question of a thread, whatever became of it.
+    async fn question(&self, thread: &ThreadId, question: &QuestionId) -> Result<Option<QuestionRecord>, Error>;
+
+    /// Removes a thread with everything that only it holds: checkpoints, values, tasks, questions. Operations stay: their ids
+    /// must go on answering (`effect-once`). Guarded by the epoch like a commit.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], [`Error::ThreadNotFound`].
+    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error>;
+
+    /// Stores contents under their digests; those already there stay. The store checks that bytes and digest agree.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when they do not: nothing was written.
+    async fn put_contents(&self, contents: Vec<Content>) -> Result<(), Error>;
+
+    /// Bytes by digest.
+    async fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Those of `digests` that are not stored.
+    async fn missing_contents(&self, digests: &[Digest]) -> Result<Vec<Digest>, Error>;
+
+    /// Counts since the store was opened by this process.
+    fn statistics(&self) -> Statistics;
+}
+
+/// Everything that one write changes. Applied in the order of the fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// The thread.
+    pub thread: ThreadId,
+    /// What must hold of it, or nothing is written.
+    pub expect: Expect,
+    /// Takes the thread over: the epoch rises by one and the owner's claim stands until the given time.
+    pub claim: Option<Claim>,
+    /// Gives the thread back: no owner. Not together with `claim`.
+    pub release: bool,
+    /// New end of the owner's claim, when it is prolonged. Prevails over `claim`'s; without effect on a thread that nobody owns.
+    pub lease_until_ms: Option<u64>,
+    /// Pending questions that end here. One that is not pending refuses the commit.
+    pub settlements: Vec<Settlement>,
+    /// New checkpoints, parents first.
+    pub checkpoints: Vec<NewCheckpoint>,
+    /// The new head, when it changes.
+    pub head: Option<CheckpointId>,
+    /// Tasks as they stand now; replaces what was recorded of the same task.
+    pub tasks: Vec<TaskRecord>,
+    /// Questions that are asked; one that is there already (by id) stays as it is.
+    pub questions: Vec<QuestionRecord>,
+    /// Operations as they stand now; replaces what was recorded under the same key.
+    pub operations: Vec<OperationRecord>,
+    /// What the thread does now.
+    pub status: ThreadStatus,
+    /// Why it failed; none clears it.
+    pub error: Option<ThreadError>,
+    /// The host's clock at the commit, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// What must hold of a thread for a commit to apply.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expect {
+    /// It does not exist; it is created with epoch 1. `claim` must be given, `head` too.
+    New(NewThread),
+    /// It exists with exactly this epoch (`one-writer`).
+    Epoch(Epoch),
+}
+
+/// What a new thread is created with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewThread {
+    /// Its lineage; itself unless forked or copied.
+    pub lineage: ThreadId,
+    /// Digest of its graph document.
+    pub graph: Digest,
+    /// That graph's name.
+    pub graph_name: GraphName,
+}
+
+/// A worker's claim on a thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Who.
+    pub owner: String,
+    /// Until when, in milliseconds since 1970.
+    pub lease_until_ms: u64,
+}
+
+/// Bytes to store under their digest: a graph document or a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Digest of `bytes`.
+    pub digest: Digest,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Which threads to list.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ThreadFilter {
+    /// Only those with this status.
+    pub status: Option<ThreadStatus>,
+    /// At most this many.
+    pub limit: usize,
+    /// Passes over this many.
+    pub offset: usize,
+}
+
+/// Counts since a store was opened. Tests assert commit budgets with them, because counts do not flicker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// [`Commit`]s applied.
+    pub commits: u64,
+    /// Durable transactions that held commits: one holds every commit that was waiting. Equal to `commits` where nothing is batched.
+    pub transactions: u64,
+    /// Statements executed by writes, those of deleting and of contents included. None where nothing is executed.
+    pub statements: u64,
+}
+
+/// How a store fails. Variants by what the caller can do.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The thread has another epoch: somebody else writes it. Drop the work.
+    #[error("thread {thread} is at epoch {found}, not {expected}: another writer has it")]
+    Fenced {
+        /// The thread.
+        thread: ThreadId,
+        /// The epoch that the caller holds.
+        expected: Epoch,
+        /// The epoch that is stored.
+        found: Epoch,
+    },
+    /// The thread to create is there.
+    #[error("thread {0} exists")]
+    ThreadExists(ThreadId),
+    /// The thread is not there.
+    #[error("thread {0} does not exist")]
+    ThreadNotFound(ThreadId),
+    /// The question to settle is settled: the caller lost (`one-decision`). Carries the winner.
+    #[error("question {} was already {}", .0.id, .0.status.name())]
+    QuestionSettled(Box<QuestionRecord>),
+    /// The question to settle is not one of the thread's.
+    #[error("question {question} is not one of thread {thread}")]
+    QuestionNotFound {
+        /// The thread.
+        thread: ThreadId,
+        /// The question.
+        question: QuestionId,
+    },
+    /// A commit names a parent checkpoint, task or question that is not stored: a fault of the caller.
+    #[error("the commit does not fit what is stored: {0}")]
+    Invalid(String),
+    /// The storage medium is full; nothing was written.
+    #[error("the storage medium is full: {0}")]
+    Full(String),
+    /// The store may not be written; nothing was written.
+    #[error("the store is read-only: {0}")]
+    ReadOnly(String),
+    /// The store was made by a newer version.
+    #[error("the store has schema version {found}; this program knows versions up to {known}")]
+    NewerSchema {
+        /// The version found.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// The store cannot be reached or is locked. Whether a commit took place is unknown until it is read again.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read: damaged, or not a store.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+}
+
+impl Error {
+    /// Stable code of the error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Fenced { .. } => "HP0601",
+            Self::ThreadExists(_) => "HP0602",
+            Self::ThreadNotFound(_) => "HP0603",
+            Self::QuestionSettled(_) => "HP0604",
+            Self::QuestionNotFound { .. } => "HP0605",
+            Self::Invalid(_) => "HP0606",
+            Self::Full(_) => "HP0607",
+            Self::ReadOnly(_) => "HP0608",
+            Self::NewerSchema { .. } => "HP0609",
+            Self::Unavailable(_) => "HP0610",
+            Self::Corrupt(_) => "HP0611",
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `isolated`: a guest can neither crash, stall nor fill the host. Each limit names itself, and the thread can be continued.
+
+use std::time::Instant;
+
+use holdpoint_tests::graphs::Probes;
+use holdpoint_tests::program::Place;
+use serde_json::{Value, json};
+
+/// Runs one probe with a script; it must fail the thread, with this code and text.
+fn check(keys: &str, script: &str, code: &str, text: &str) {
+    let place = Place::new();
+    let graph = Probes::new("start = \"a\"", "x = {}").node("a", keys, script).write(&place);
+    let reply = place.expect(1, &["run", graph.to_str().unwrap(), "--thread", "t"]);
+    assert_eq!(reply["status"], "failed", "{script}: {reply}");
+    assert_eq!(reply["error"]["code"], code, "{script}: {reply}");
+    assert_eq!(reply["error"]["node"], "a");
+    assert!(reply["error"].to_string().contains(text), "{script}: {reply}");
+    assert_eq!(reply["next"], json!(["a"]), "the task can be continued: {reply}");
+    assert_eq!(place.expect(1, &["resume", "--thread", "t"])["error"]["code"], code);
+}
+
+#[test]
+fn an_endless_loop_ends_at_its_time() {
+    let begun = Instant::now();
+    check("timeout = \"300ms\"", "{ spin = true }", "HP0424", "time");
+    assert!(begun.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn an_endless_loop_ends_at_its_fuel() {
+    check("limits = { fuel = 20_000_000 }", "{ spin = true }", "HP0424", "fuel");
+}
+
+#[test]
+fn a_memory_bomb_ends_at_its_memory() {
+    check("limits = { memory = \"32MiB\" }", "{ allocate = 268435456 }", "HP0424", "memory");
+}
+
+#[test]
+fn a_trap_is_a_trap_and_a_failure_is_a_failure() {
+    check("", "{ trap = true }", "HP0423", "trap");
+    check("", "{ fail = { code = \"no-stock\", message = \"sold out\", retryable = false } }", "no-stock", "sold out");
+}
+
+#[test]
+fn a_value_over_the_limit_is_refused() {
+    // 2^21 characters by doubling what an event carries would be the guest's own memory; the update is what crosses the boundary.
+    let doubled = "{ repeat = { times = 18, do = [{ set = { x = \"$state.x\" } }] } }";
+    let place = Place::new();
+    let graph = Probes::new("start = \"a\"", "x = {}\ny = {}").node("a", "", &format!("{doubled}, {{ set = {{ y = \"${{state.x}}${{state.x}}\" }} }}")).write(&place);
+    let input = json!({ "x": "x".repeat(700_000) }).to_string();
+    std::fs::write(place.path("input.json"), input).unwrap();
+    let reply = place.expect(1, &["run", graph.to_str().unwrap(), "--thread", "t", "--input", "@input.json"]);
+    assert_eq!(reply["error"]["code"], "HP0424", "{}", reply["error"]);
+    assert!(reply["error"].to_string().contains("value"), "{}", reply["error"]);
+}
+
+#[test]
+fn a_log_flood_fills_nothing() {
+    let place = Place::new();
+    let script = "{ repeat = { times = 1000000, do = [{ log = \"flood flood flood flood flood flood flood\" }] } }";
+    let graph = Probes::new("start = \"a\"", "x = {}").node("a", "timeout = \"20s\"", script).write(&place);
+    let outcome = place.run(&["run", graph.to_str().unwrap(), "--thread", "t"]);
+    assert_eq!(outcome.exit, Some(1), "{outcome:?}");
+    assert!(outcome.notes.len() < 4 << 20, "{} bytes of log", outcome.notes.len());
+}
+
+#[test]
+fn an_ungranted_connector_is_denied() {
+    let place = {
+        let mut place = Place::new();
+        let ledger = place.path("ledger.jsonl");
+        place.configure(&format!("[connectors.ledger]\nkind = \"file\"\npath = \"{}\"\n", ledger.display()));
+        place
+    };
+    let script = "{ effect = { id = \"a\", connector = \"ledger\", request = { row = 1 } } }";
+    let graph = Probes::new("start = \"a\"", "x = {}").node("a", "", script).write(&place);
+    let reply = place.expect(1, &["run", graph.to_str().unwrap(), "--thread", "t"]);
+    assert_eq!(reply["error"]["code"], "denied", "{reply}");
+    assert!(!place.path("ledger.jsonl").exists());
+}
+
+#[test]
+fn a_node_sees_no_clock_and_no_chance_of_its_own() {
+    let place = Place::new();
+    let script = "{ now = \"t1\" }, { random = { bytes = 8, as = \"r1\" } }, { ask = \"go on?\", as = \"reply\" }, \
+                  { now = \"t2\" }, { random = { bytes = 8, as = \"r2\" } }, \
+                  { set = { seen = { t1 = \"$t1\", r1 = \"$r1\", t2 = \"$t2\", r2 = \"$r2\" } } }, { emit = \"$r1\" }";
+    let graph = Probes::new("start = \"a\"", "seen = {}").node("a", "", script).write(&place);
+    let graph = graph.to_str().unwrap();
+    place.expect(3, &["run", graph, "--thread", "t"]);
+    let events = |outcome: &holdpoint_tests::Outcome| outcome.notes.clone();
+    let outcome = place.run(&["resume", "--thread", "t", "--answer", "true"]);
+    assert_eq!(outcome.exit, Some(0), "{}", events(&outcome));
+    let seen = outcome.reply["values"]["seen"].clone();
+    assert_ne!(seen["r1"], seen["r2"], "randomness goes on within an execution");
+    // The same task executed again, from its record: everything it read repeats (`replayable`).
+    let other = Place::new();
+    let copy = other.store();
+    std::fs::copy(place.store(), &copy).unwrap();
+    let history = place.expect(0, &["history", "t"]);
+    assert_eq!(history[1]["tasks"][0]["executions"], 2);
+    assert_eq!(history[1]["tasks"][0]["result"]["seen"], seen);
+    assert!(seen["t1"].as_u64().unwrap() <= seen["t2"].as_u64().unwrap());
+    let _: Value = seen;
+}
