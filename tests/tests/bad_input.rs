@@ -75,7 +75,8 @@ fn unknown_threads_and_stores() {
 #[test]
 fn input_that_does_not_fit_the_state() {
     let place = Place::new();
-    let graph = Probes::new("start = \"a\"", "amount = { type = \"integer\", minimum = 1 }").node("a", "", "").write(&place);
+    let graph =
+        Probes::new("start = \"a\"", "amount = { type = \"integer\", minimum = 1 }").node("a", "", "").write(&place);
     let graph = graph.to_str().unwrap();
     for (code, input) in [
         ("HP0302", r#"{"amount":"five"}"#),
@@ -192,11 +193,13 @@ fn stores_that_cannot_be_used() {
     newer.refused(1, "HP0609", &["threads"]);
     // Not a database at all.
     let foreign = Place::new();
-    fs::write(foreign.store(), "this is a diary, not a database; it is long enough to be looked at".repeat(20)).unwrap();
+    fs::write(foreign.store(), "this is a diary, not a database; it is long enough to be looked at".repeat(20))
+        .unwrap();
     foreign.refused(1, "HP0611", &["threads"]);
     // In a folder that is not there.
     let nowhere = Place::new();
-    let outcome = nowhere.command(&["threads", "--json"]).arg("--store").arg("sqlite:no/such/folder/h.db").output().unwrap();
+    let outcome =
+        nowhere.command(&["threads", "--json"]).arg("--store").arg("sqlite:no/such/folder/h.db").output().unwrap();
     assert_eq!(outcome.status.code(), Some(2));
     let unknown = nowhere.command(&["threads", "--json"]).arg("--store").arg("oracle:x").output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));
@@ -246,14 +249,18 @@ fn read_only_as_nobody() {
 #[test]
 fn another_version_of_the_graph_is_not_slipped_under_a_thread() {
     let (place, _) = waiting();
-    let other = Probes::new("start = \"gate\"", "amount = { type = \"integer\" }").node("gate", "", "").write_as(&place, "other.graph.toml");
+    let other = Probes::new("start = \"gate\"", "amount = { type = \"integer\" }")
+        .node("gate", "", "")
+        .write_as(&place, "other.graph.toml");
     place.refused(2, "HP0415", &["run", other.to_str().unwrap(), "--thread", "t", "--input", "{}"]);
 }
 
 #[test]
 fn usage_errors_exit_with_two() {
     let place = Place::new();
-    for arguments in [&["frobnicate"][..], &["run"], &["resume"], &["resume", "--thread", "t", "--answer", "1", "--answers", "{}"]] {
+    for arguments in
+        [&["frobnicate"][..], &["run"], &["resume"], &["resume", "--thread", "t", "--answer", "1", "--answers", "{}"]]
+    {
         let output = place.command(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty());

@@ -49,7 +49,8 @@ fn usual_duration(start: impl Fn() -> Child) -> Duration {
 
 #[test]
 fn killed_anywhere_every_thread_ends_with_one_payment() {
-    let seed: u64 = std::env::var("HOLDPOINT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    let seed: u64 =
+        std::env::var("HOLDPOINT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     println!("seed {seed}: repeat with HOLDPOINT_SEED={seed}");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let graph = repository().join("example-nodes/refund/refund.graph.toml").display().to_string();
@@ -84,7 +85,8 @@ fn killed_anywhere_every_thread_ends_with_one_payment() {
             assert!(attempt < 20, "seed {seed}: run {run} is stuck");
             let arguments: &[&str] = &["resume", "--thread", &thread, "--answer", ANSWER];
             let arguments = if answered { &arguments[..3] } else { arguments };
-            let delay = if attempt < 3 { resume_time.mul_f64(random.random_range(0.0..1.2)) } else { Duration::from_secs(60) };
+            let delay =
+                if attempt < 3 { resume_time.mul_f64(random.random_range(0.0..1.2)) } else { Duration::from_secs(60) };
             match killed_after(place.start(arguments), delay) {
                 End::Killed => kills += 1,
                 End::Finished(reply) if reply["status"] == "done" => break,

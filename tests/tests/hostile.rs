@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use holdpoint_tests::graphs::Probes;
 use holdpoint_tests::program::Place;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Runs one probe with a script; it must fail the thread, with this code and text.
 fn check(keys: &str, script: &str, code: &str, text: &str) {
@@ -44,10 +44,9 @@ fn a_trap_is_a_trap_and_a_failure_is_a_failure() {
 
 #[test]
 fn a_value_over_the_limit_is_refused() {
-    // 2^21 characters by doubling what an event carries would be the guest's own memory; the update is what crosses the boundary.
-    let doubled = "{ repeat = { times = 18, do = [{ set = { x = \"$state.x\" } }] } }";
     let place = Place::new();
-    let graph = Probes::new("start = \"a\"", "x = {}\ny = {}").node("a", "", &format!("{doubled}, {{ set = {{ y = \"${{state.x}}${{state.x}}\" }} }}")).write(&place);
+    let script = "{ set = { y = \"${state.x}${state.x}\" } }";
+    let graph = Probes::new("start = \"a\"", "x = {}\ny = {}").node("a", "", script).write(&place);
     let input = json!({ "x": "x".repeat(700_000) }).to_string();
     std::fs::write(place.path("input.json"), input).unwrap();
     let reply = place.expect(1, &["run", graph.to_str().unwrap(), "--thread", "t", "--input", "@input.json"]);
@@ -58,11 +57,17 @@ fn a_value_over_the_limit_is_refused() {
 #[test]
 fn a_log_flood_fills_nothing() {
     let place = Place::new();
-    let script = "{ repeat = { times = 1000000, do = [{ log = \"flood flood flood flood flood flood flood\" }] } }";
+    let script = "{ repeat = { times = 1000000 }, do = [{ log = \"flood flood flood flood flood flood flood\" }] }";
     let graph = Probes::new("start = \"a\"", "x = {}").node("a", "timeout = \"20s\"", script).write(&place);
-    let outcome = place.run(&["run", graph.to_str().unwrap(), "--thread", "t"]);
-    assert_eq!(outcome.exit, Some(1), "{outcome:?}");
-    assert!(outcome.notes.len() < 4 << 20, "{} bytes of log", outcome.notes.len());
+    let output = place
+        .command(&["run", graph.to_str().unwrap(), "--thread", "t", "--json"])
+        .env("HOLDPOINT_LOG", "info")
+        .output()
+        .unwrap();
+    let outcome = holdpoint_tests::Outcome::of(output);
+    assert_eq!(outcome.reply["error"]["code"], "HP0424", "{}", outcome.reply);
+    assert_eq!(outcome.reply["error"]["details"]["limit"], "log-volume");
+    assert!(outcome.notes.contains("flood") && outcome.notes.len() < 4 << 20, "{} bytes of log", outcome.notes.len());
 }
 
 #[test]
@@ -89,18 +94,26 @@ fn a_node_sees_no_clock_and_no_chance_of_its_own() {
     let graph = Probes::new("start = \"a\"", "seen = {}").node("a", "", script).write(&place);
     let graph = graph.to_str().unwrap();
     place.expect(3, &["run", graph, "--thread", "t"]);
-    let events = |outcome: &holdpoint_tests::Outcome| outcome.notes.clone();
-    let outcome = place.run(&["resume", "--thread", "t", "--answer", "true"]);
-    assert_eq!(outcome.exit, Some(0), "{}", events(&outcome));
-    let seen = outcome.reply["values"]["seen"].clone();
+    let reply = place.expect(0, &["resume", "--thread", "t", "--answer", "true"]);
+    let seen = &reply["values"]["seen"];
     assert_ne!(seen["r1"], seen["r2"], "randomness goes on within an execution");
-    // The same task executed again, from its record: everything it read repeats (`replayable`).
-    let other = Place::new();
-    let copy = other.store();
-    std::fs::copy(place.store(), &copy).unwrap();
-    let history = place.expect(0, &["history", "t"]);
-    assert_eq!(history[1]["tasks"][0]["executions"], 2);
-    assert_eq!(history[1]["tasks"][0]["result"]["seen"], seen);
     assert!(seen["t1"].as_u64().unwrap() <= seen["t2"].as_u64().unwrap());
-    let _: Value = seen;
+    // The same input on another thread is another task: other randomness.
+    place.expect(3, &["run", graph, "--thread", "u"]);
+    let other = place.expect(0, &["resume", "--thread", "u", "--answer", "true"]);
+    assert_ne!(other["values"]["seen"]["r1"], seen["r1"]);
+}
+
+#[test]
+fn what_a_task_read_of_time_and_chance_repeats_when_it_runs_again() {
+    // `replayable`: the first execution asks with what it read; the second must ask the very same, or the answer would not fit.
+    let place = Place::new();
+    let script = "{ now = \"t\" }, { random = { bytes = 16, as = \"r\" } }, { ask = { t = \"$t\", r = \"$r\" }, as = \"reply\" }, \
+                  { set = { seen = { t = \"$t\", r = \"$r\" } } }";
+    let graph = Probes::new("start = \"a\"", "seen = {}").node("a", "", script).write(&place);
+    let asked = place.expect(3, &["run", graph.to_str().unwrap(), "--thread", "t"]);
+    let done = place.expect(0, &["resume", "--thread", "t", "--answer", "true"]);
+    assert_eq!(done["values"]["seen"], asked["interrupts"][0]["value"]);
+    let history = place.expect(0, &["history", "t"]);
+    assert_eq!(history[1]["tasks"][0]["executions"], 2, "it ran twice");
 }

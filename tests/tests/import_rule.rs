@@ -10,7 +10,11 @@ use serde_json::Value;
 const RULES: [(&str, &[&str], &[&str]); 7] = [
     ("holdpoint-graph", &[], &["tokio", "rusqlite", "sqlx", "wasmtime", "axum", "reqwest"]),
     ("holdpoint-store", &["holdpoint-graph"], &["wasmtime", "axum", "reqwest"]),
-    ("holdpoint-engine", &["holdpoint-graph", "holdpoint-store"], &["wasmtime", "wasmtime-wasi", "rusqlite", "sqlx", "axum"]),
+    (
+        "holdpoint-engine",
+        &["holdpoint-graph", "holdpoint-store"],
+        &["wasmtime", "wasmtime-wasi", "rusqlite", "sqlx", "axum"],
+    ),
     ("holdpoint-effects", &["holdpoint-graph", "holdpoint-store"], &["wasmtime", "wasmtime-wasi", "axum"]),
     ("holdpoint-sandbox", &["holdpoint-graph", "holdpoint-effects"], &["rusqlite", "sqlx", "axum", "reqwest"]),
     ("holdpoint-node", &["holdpoint-node-macros"], &["tokio", "wasmtime", "rusqlite"]),
@@ -79,6 +83,10 @@ fn a_breach_is_seen() {
     dependencies.insert("holdpoint-new".into(), BTreeSet::new());
     assert_eq!(
         breaches(&dependencies),
-        ["holdpoint-engine sees wasmtime", "holdpoint-graph imports holdpoint-store", "holdpoint-new has no rule: add one"]
+        [
+            "holdpoint-engine sees wasmtime",
+            "holdpoint-graph imports holdpoint-store",
+            "holdpoint-new has no rule: add one"
+        ]
     );
 }

@@ -11,11 +11,11 @@ const INPUT: &str = r#"{"order_id":"9241","amount_cents":50000}"#;
 /// Runs both at the same moment.
 fn race(place: &Place, one: &[&str], other: &[&str]) -> [Outcome; 2] {
     let barrier = Barrier::new(2);
+    let run = |arguments: &[&str]| {
+        barrier.wait();
+        place.run(arguments)
+    };
     std::thread::scope(|scope| {
-        let run = |arguments: &[&str]| {
-            barrier.wait();
-            place.run(arguments)
-        };
         let first = scope.spawn(|| run(one));
         let second = scope.spawn(|| run(other));
         [first.join().unwrap(), second.join().unwrap()]

@@ -84,7 +84,8 @@ fn history_tells_every_step() {
     place.expect(0, &["resume", "--thread", "t", "--answer", r#"{"approved":true}"#]);
     let history = place.expect(0, &["history", "t"]);
     let entries = history.as_array().unwrap();
-    let shape: Vec<Value> = entries.iter().map(|entry| json!([entry["source"], entry["step"], entry["next"]])).collect();
+    let shape: Vec<Value> =
+        entries.iter().map(|entry| json!([entry["source"], entry["step"], entry["next"]])).collect();
     assert_eq!(
         shape,
         [

@@ -151,10 +151,9 @@ impl Interpreter<'_> {
     fn destination(&self, goto: &Goto) -> Destination {
         match goto {
             Goto::Node(node) => Destination::Node(self.scope.text(&json!(node))),
-            Goto::Send { node, argument } => Destination::Send(Send {
-                node: self.scope.text(&json!(node)),
-                argument: self.scope.resolve(argument),
-            }),
+            Goto::Send { node, argument } => {
+                Destination::Send(Send { node: self.scope.text(&json!(node)), argument: self.scope.resolve(argument) })
+            }
             Goto::Parent(node) => Destination::Parent(self.scope.text(&json!(node))),
             Goto::End => Destination::End,
         }

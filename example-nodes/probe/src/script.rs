@@ -232,7 +232,9 @@ impl<'a> Table<'a> {
 
     fn checked_name(&self, key: &str, value: &Value) -> Result<String> {
         match value.as_str() {
-            Some(name) if RESERVED.contains(&name) => Err(self.invalid(format!("`{key}`: `{name}` has a meaning already"))),
+            Some(name) if RESERVED.contains(&name) => {
+                Err(self.invalid(format!("`{key}`: `{name}` has a meaning already")))
+            }
             Some(name) if crate::value::is_name(name) => Ok(name.to_owned()),
             _ => Err(self.invalid(format!("`{key}` wants a name of letters, digits and underscores"))),
         }
@@ -247,7 +249,11 @@ impl<'a> Table<'a> {
     }
 
     fn flag(&self, step: Step) -> Result<Step> {
-        if *self.main == Value::Bool(true) { Ok(step) } else { Err(self.invalid(format!("`{}` wants true", self.kind))) }
+        if *self.main == Value::Bool(true) {
+            Ok(step)
+        } else {
+            Err(self.invalid(format!("`{}` wants true", self.kind)))
+        }
     }
 
     fn level(&self) -> Result<Level> {
@@ -268,7 +274,9 @@ impl<'a> Table<'a> {
     fn repeat(&self) -> Result<Repeat> {
         match self.read_main()? {
             RepeatTable { times: Some(times), until: None, max: None } => Ok(Repeat::Times(times)),
-            RepeatTable { times: None, until: Some(condition), max } => Ok(Repeat::Until { condition, rounds_max: max }),
+            RepeatTable { times: None, until: Some(condition), max } => {
+                Ok(Repeat::Until { condition, rounds_max: max })
+            }
             _ => Err(self.invalid("`repeat` wants either `times`, or `until` and perhaps `max`")),
         }
     }

@@ -34,9 +34,7 @@ impl Scope {
         match value {
             Value::String(text) => self.resolve_text(text),
             Value::Array(list) => list.iter().map(|value| self.resolve(value)).collect(),
-            Value::Object(entries) => {
-                entries.iter().map(|(key, value)| (key.clone(), self.resolve(value))).collect()
-            }
+            Value::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), self.resolve(value))).collect(),
             other => other.clone(),
         }
     }

@@ -136,17 +136,57 @@ mod tests {
     #[test]
     fn another_shape_is_an_error() {
         let none = TokenStream::new;
-        check(none(), quote!(async fn f(s: S, cx: Cx) -> Result<Command> {}), "not async");
-        check(none(), quote!(fn f<T>(s: T, cx: Cx) -> Result<Command> {}), "not generic");
-        check(none(), quote!(fn f(&self, cx: Cx) -> Result<Command> {}), "no method");
-        check(none(), quote!(fn f(s: S) -> Result<Command> {}), "two parameters");
-        check(none(), quote!(fn f(s: S, cx: Cx) {}), "a result is wanted");
-        check(none(), quote!(struct F;), "expected");
+        check(
+            none(),
+            quote!(
+                async fn f(s: S, cx: Cx) -> Result<Command> {}
+            ),
+            "not async",
+        );
+        check(
+            none(),
+            quote!(
+                fn f<T>(s: T, cx: Cx) -> Result<Command> {}
+            ),
+            "not generic",
+        );
+        check(
+            none(),
+            quote!(
+                fn f(&self, cx: Cx) -> Result<Command> {}
+            ),
+            "no method",
+        );
+        check(
+            none(),
+            quote!(
+                fn f(s: S) -> Result<Command> {}
+            ),
+            "two parameters",
+        );
+        check(
+            none(),
+            quote!(
+                fn f(s: S, cx: Cx) {}
+            ),
+            "a result is wanted",
+        );
+        check(
+            none(),
+            quote!(
+                struct F;
+            ),
+            "expected",
+        );
     }
 
     #[test]
     fn wrong_arguments_are_errors() {
-        let item = || quote!(fn f(s: S, cx: Cx) -> Result<Command> {});
+        let item = || {
+            quote!(
+                fn f(s: S, cx: Cx) -> Result<Command> {}
+            )
+        };
         check(quote!(conectors = ["a"]), item(), "unknown argument: `connectors`");
         check(quote!(connectors = "a"), item(), "a list is wanted");
         check(quote!(connectors = [a]), item(), "a string literal is wanted");

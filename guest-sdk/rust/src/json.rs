@@ -57,8 +57,7 @@ fn misfit(document: &Document, field: Option<&str>, message: &str) -> Error {
 
 /// The field to name: where reading stopped and, as a missing field is reported by the object around it, the name in the message.
 fn field(path: &str, message: &str) -> Option<String> {
-    let missing =
-        message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
     match (path, missing) {
         (".", None) => None,
         (".", Some(name)) => Some(name.to_owned()),

@@ -1,6 +1,7 @@
 //! Advances one claimed thread until it is finished, fails, or waits for somebody.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use holdpoint_store::{
 };
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval};
 
 use crate::apply;
 use crate::engine::Config;
@@ -97,13 +99,24 @@ impl Driver {
     /// Executes tasks at once and merges their records. The longest part of an engine's life is spent here.
     async fn execute(&mut self, ready: Vec<PlannedTask>) -> Result<StepReport, Error> {
         let mut report = StepReport::default();
+        let mut heartbeat = self.heartbeat().await;
         let mut waiting = ready.into_iter();
+        if waiting.len() == 1
+            && let Some(planned) = waiting.next()
+        {
+            // Most steps have one task: it needs no other thread, and waking one costs more than most nodes do.
+            let mut running = pin!(task::run(Arc::clone(&self.context), self.assignment(planned)));
+            let result = loop {
+                tokio::select! {
+                    biased;
+                    result = &mut running => break result?,
+                    _ = heartbeat.tick() => self.context.ledger.store(Write::default()).await?,
+                }
+            };
+            self.take(result, false, &mut report).await?;
+            return Ok(report);
+        }
         let mut running = JoinSet::new();
-        // What was held back waits no longer than a quick step takes; after that the timer only prolongs the claim.
-        let prolong_every = Duration::from_millis((self.config.lease_ms / 3).max(1));
-        let held_back = self.context.ledger.held_back().await > 0;
-        let first = if held_back { self.config.quick.min(prolong_every) } else { prolong_every };
-        let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + first, prolong_every);
         loop {
             while running.len() < self.config.tasks_max
                 && let Some(planned) = waiting.next()
@@ -125,6 +138,14 @@ impl Driver {
             let others_run = !running.is_empty() || waiting.len() > 0;
             self.take(result, others_run, &mut report).await?;
         }
+    }
+
+    /// Prolongs the claim while tasks run. What was held back waits no longer than a quick step takes.
+    async fn heartbeat(&self) -> Interval {
+        let prolong_every = Duration::from_millis((self.config.lease_ms / 3).max(1));
+        let held_back = self.context.ledger.held_back().await > 0;
+        let first = if held_back { self.config.quick.min(prolong_every) } else { prolong_every };
+        tokio::time::interval_at(Instant::now() + first, prolong_every)
     }
 
     fn assignment(&self, planned: PlannedTask) -> Assignment {
@@ -154,7 +175,8 @@ impl Driver {
         self.tasks.retain(|task| task.id != result.record.id);
         self.tasks.push(result.record.clone());
         self.questions.extend(result.question.clone());
-        let (tasks, questions, operations) = (vec![result.record], result.question.into_iter().collect(), result.operations);
+        let (tasks, questions, operations) =
+            (vec![result.record], result.question.into_iter().collect(), result.operations);
         if others_run && (slow || result.performed) {
             self.context.ledger.store(Write { tasks, questions, operations, ..Write::default() }).await
         } else {
@@ -210,7 +232,9 @@ impl Driver {
 fn recursion_limit_reached(limit: u32) -> ThreadError {
     ThreadError {
         code: "HP0420".into(),
-        message: format!("the run took {limit} supersteps, the graph's recursion limit; resume the thread to let it go on"),
+        message: format!(
+            "the run took {limit} supersteps, the graph's recursion limit; resume the thread to let it go on"
+        ),
         node: None,
         details: None,
     }

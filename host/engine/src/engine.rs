@@ -15,8 +15,8 @@ use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
 use holdpoint_graph::nodes::{Answer, Nodes, Verdict};
 use holdpoint_graph::state::{self, Patch};
 use holdpoint_store::{
-    CheckpointRecord, Claim, Commit, Content, Expect, NewCheckpoint, NewThread, QuestionStatus, Settlement, Snapshot, Source, Store,
-    TaskStatus, ThreadFilter, ThreadRecord, ThreadStatus, Trigger,
+    CheckpointRecord, Claim, Commit, Content, Expect, NewCheckpoint, NewThread, QuestionStatus, Settlement, Snapshot,
+    Source, Store, TaskStatus, ThreadFilter, ThreadRecord, ThreadStatus, Trigger,
 };
 use serde_json::Value;
 
@@ -200,7 +200,9 @@ impl Engine {
         let can_continue = match (snapshot.thread.status, plan(&planned, &snapshot.tasks, &snapshot.questions)) {
             (ThreadStatus::Running | ThreadStatus::Failed, _) => true,
             (ThreadStatus::Done, _) | (_, Plan::Wait | Plan::Finished) => false,
-            (ThreadStatus::Interrupted, Plan::Run(ready)) => ready.iter().any(|task| !self.still_in_doubt(&snapshot, &task.id)),
+            (ThreadStatus::Interrupted, Plan::Run(ready)) => {
+                ready.iter().any(|task| !self.still_in_doubt(&snapshot, &task.id))
+            }
             (ThreadStatus::Interrupted, Plan::Apply) => true,
         };
         let graph = self.graph(&snapshot.thread.graph).await?;
@@ -310,8 +312,7 @@ impl Engine {
     /// # Errors
     /// [`Error::ThreadNotFound`], [`Error::Busy`], [`Error::TakenOver`], [`Error::Store`].
     pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
-        let record =
-            self.inner.store.thread(thread).await?.ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
+        let record = self.inner.store.thread(thread).await?.ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
         self.check_free(&record)?;
         match self.inner.store.delete_thread(thread, record.epoch).await {
             Ok(()) => Ok(()),
@@ -323,21 +324,11 @@ impl Engine {
         let Value::Object(input) = input.values else { return Err(Error::InputNotAnObject) };
         let graph = &deployment.graph;
         let now_ms = self.inner.clock.now_ms();
-        let checkpoints = apply::input_checkpoints(
-            graph,
-            thread,
-            None,
-            &state::initial_values(graph),
-            &input,
-            now_ms,
-            entropy(),
-        )
-        .map_err(Error::InvalidInput)?;
-        let new = NewThread {
-            lineage: thread.clone(),
-            graph: deployment.digest.clone(),
-            graph_name: graph.name.clone(),
-        };
+        let checkpoints =
+            apply::input_checkpoints(graph, thread, None, &state::initial_values(graph), &input, now_ms, entropy())
+                .map_err(Error::InvalidInput)?;
+        let new =
+            NewThread { lineage: thread.clone(), graph: deployment.digest.clone(), graph_name: graph.name.clone() };
         let [_, first] = &checkpoints;
         let first = first.record.clone();
         let commit = Commit {
@@ -348,7 +339,10 @@ impl Engine {
         match self.inner.store.commit(commit).await {
             Ok(()) => {}
             Err(holdpoint_store::Error::ThreadExists(_)) => {
-                return Err(Error::Busy { thread: thread.clone(), owner: "another caller that created it just now".into() });
+                return Err(Error::Busy {
+                    thread: thread.clone(),
+                    owner: "another caller that created it just now".into(),
+                });
             }
             Err(error) => return Err(Error::Store(error)),
         }
@@ -462,8 +456,10 @@ impl Engine {
     }
 
     fn writing(&self, thread: &ThreadId, expect: Expect, now_ms: u64) -> Commit {
-        let claim =
-            Claim { owner: self.inner.owners.own_name().to_owned(), lease_until_ms: now_ms + self.inner.config.lease_ms };
+        let claim = Claim {
+            owner: self.inner.owners.own_name().to_owned(),
+            lease_until_ms: now_ms + self.inner.config.lease_ms,
+        };
         Commit {
             thread: thread.clone(),
             expect,
@@ -572,4 +568,3 @@ fn pending_ids(snapshot: &Snapshot) -> Vec<QuestionId> {
 fn entropy() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().1 ^ uuid::Uuid::new_v4().as_u64_pair().0.rotate_left(17)
 }
-

@@ -147,8 +147,12 @@ impl Error {
     /// What the person can do about it.
     pub fn cure(&self) -> String {
         match self {
-            Self::ThreadNotFound(_) => "check the thread's name and the store; `holdpoint threads list` shows what is there".into(),
-            Self::Busy { .. } => "wait until the other worker is done; if it died on another machine, its claim ends by itself".into(),
+            Self::ThreadNotFound(_) => {
+                "check the thread's name and the store; `holdpoint threads list` shows what is there".into()
+            }
+            Self::Busy { .. } => {
+                "wait until the other worker is done; if it died on another machine, its claim ends by itself".into()
+            }
             Self::TakenOver(_) => "read the thread again and continue from there; nothing was done twice".into(),
             Self::Waiting { .. } => "answer the questions first, or say that the input supersedes them".into(),
             Self::NotFinished { .. } => "continue the run first: resume the thread without an answer".into(),
@@ -165,8 +169,12 @@ impl Error {
             Self::InvalidAnswer { .. } => "correct the answer; the question is still pending".into(),
             Self::InvalidInput(error) => error.cure(),
             Self::InputNotAnObject => "give a JSON object whose members are the graph's channels".into(),
-            Self::OtherGraph { .. } => "start a new thread for the new version; this one keeps the version it began with".into(),
-            Self::GraphUnavailable { .. } => "use the store that the thread was started with, or restore it from a backup".into(),
+            Self::OtherGraph { .. } => {
+                "start a new thread for the new version; this one keeps the version it began with".into()
+            }
+            Self::GraphUnavailable { .. } => {
+                "use the store that the thread was started with, or restore it from a backup".into()
+            }
             Self::CheckpointNotFound { .. } => "copy the id from the thread's history".into(),
             Self::NotReplayable(_) => "replay from the checkpoint after it, or give the input anew".into(),
             Self::Store(error) => store_cure(error).into(),
@@ -179,13 +187,17 @@ fn store_cure(error: &holdpoint_store::Error) -> &'static str {
     match error {
         Store::Fenced { .. } => "read the thread again and continue from there",
         Store::ThreadExists(_) => "choose another thread name, or resume this thread",
-        Store::ThreadNotFound(_) | Store::QuestionNotFound { .. } => "check the names; `holdpoint threads list` shows what is there",
+        Store::ThreadNotFound(_) | Store::QuestionNotFound { .. } => {
+            "check the names; `holdpoint threads list` shows what is there"
+        }
         Store::QuestionSettled(_) => "nothing is left to decide",
         Store::Invalid(_) => "this is a fault of Holdpoint: please report it",
         Store::Full(_) => "make room on the medium, then resume the thread",
         Store::ReadOnly(_) => "make the file and its folder writable for this user",
         Store::NewerSchema { .. } => "use the newer version of Holdpoint that made the store",
-        Store::Unavailable(_) => "check that the store can be reached, then resume the thread: what was acknowledged is there",
+        Store::Unavailable(_) => {
+            "check that the store can be reached, then resume the thread: what was acknowledged is there"
+        }
         Store::Corrupt(_) => "restore the store from a backup",
     }
 }
@@ -197,10 +209,21 @@ fn list(ids: &[QuestionId]) -> String {
 fn settled(question: &QuestionRecord) -> String {
     match (&question.answer, question.status) {
         (Some(answer), _) => format!(
-            "question {} of node {} was answered by {} at {} (ms since 1970) with {}",
-            question.id, question.node, answer.answered_by, answer.answered_at_ms, answer.value
+            "question {} of node {} was answered by {} at {} with {}",
+            question.id,
+            question.node,
+            answer.answered_by,
+            time_text(answer.answered_at_ms),
+            answer.value
         ),
-        (None, QuestionStatus::Superseded) => format!("question {} of node {} was superseded", question.id, question.node),
+        (None, QuestionStatus::Superseded) => {
+            format!("question {} of node {} was superseded", question.id, question.node)
+        }
         (None, status) => format!("question {} of node {} is {}", question.id, question.node, status.name()),
     }
+}
+
+fn time_text(at_ms: u64) -> String {
+    let time = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
+    time.map_or_else(|| format!("{at_ms} ms since 1970"), |time| format!("{time:.3}"))
 }

@@ -10,9 +10,7 @@ use holdpoint_graph::clock::Clock;
 use holdpoint_graph::ids::{Epoch, NodeName, TaskId, ThreadId};
 use holdpoint_graph::nodes::{JournalError, TaskJournal, TaskReport};
 use holdpoint_graph::operation::OperationRecord;
-use holdpoint_store::{
-    Commit, Expect, NewCheckpoint, QuestionRecord, Store, TaskRecord, ThreadError, ThreadStatus,
-};
+use holdpoint_store::{Commit, Expect, NewCheckpoint, QuestionRecord, Store, TaskRecord, ThreadError, ThreadStatus};
 use tokio::sync::Mutex;
 
 use crate::error::Error;

@@ -8,9 +8,7 @@ use holdpoint_graph::ids::{Epoch, ThreadId};
 use holdpoint_graph::nodes::{NodeCall, NodeOutcome, Nodes, Question, RecordedAnswer, TaskIdentity};
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_graph::{definition::Component, definition::Limits};
-use holdpoint_store::{
-    CheckpointRecord, QuestionRecord, QuestionStatus, TaskRecord, TaskStatus, ThreadError,
-};
+use holdpoint_store::{CheckpointRecord, QuestionRecord, QuestionStatus, TaskRecord, TaskStatus, ThreadError};
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
@@ -65,7 +63,9 @@ pub(crate) async fn run(context: Arc<Context>, assignment: Assignment) -> Result
     loop {
         let report = match call(&context, &assignment, &node) {
             Ok(call) => context.nodes.run(call).await,
-            Err(reason) => return Ok(ended(&context, &assignment, NodeOutcome::HostFault(reason), attempt, &mut progress, begun)),
+            Err(reason) => {
+                return Ok(ended(&context, &assignment, NodeOutcome::HostFault(reason), attempt, &mut progress, begun));
+            }
         };
         progress.take(report.operations);
         if report.outcome == NodeOutcome::Fenced {
@@ -76,8 +76,11 @@ pub(crate) async fn run(context: Arc<Context>, assignment: Assignment) -> Result
             return Ok(ended(&context, &assignment, report.outcome, attempt, &mut progress, begun));
         };
         tracing::info!(
-            thread = context.thread.as_str(), node = assignment.planned.node.as_str(), attempt,
-            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "the node is tried again"
+            thread = context.thread.as_str(),
+            node = assignment.planned.node.as_str(),
+            attempt,
+            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            "the node is tried again"
         );
         if !progress.operations.is_empty() {
             // The next attempt must find them recorded.
@@ -194,7 +197,12 @@ fn ended(
                 "connector": operation.connector.as_str(),
                 "operation_id": operation.id.as_str(),
             });
-            error = Some(ThreadError { code: "HP0520".into(), message: reason, node: Some(node.clone()), details: Some(details) });
+            error = Some(ThreadError {
+                code: "HP0520".into(),
+                message: reason,
+                node: Some(node.clone()),
+                details: Some(details),
+            });
             TaskStatus::InDoubt
         }
         failed => {
@@ -228,7 +236,9 @@ fn failure_record(outcome: NodeOutcome, assignment: &Assignment) -> ThreadError 
         NodeOutcome::Failed(failure) => (
             failure.code,
             failure.message,
-            Some(json!({ "retryable": failure.retryable, "retry_after_ms": failure.retry_after_ms, "details": failure.details })),
+            Some(
+                json!({ "retryable": failure.retryable, "retry_after_ms": failure.retry_after_ms, "details": failure.details }),
+            ),
         ),
         NodeOutcome::Trapped(message) => ("HP0423".into(), format!("the node trapped: {message}"), None),
         NodeOutcome::LimitExceeded { limit, message } => ("HP0424".into(), message, Some(json!({ "limit": limit }))),

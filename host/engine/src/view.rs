@@ -180,17 +180,19 @@ fn live_values(snapshot: &Snapshot, planned: &[PlannedTask], graph: Option<&Grap
 }
 
 fn interrupts(snapshot: &Snapshot) -> Vec<Interrupt> {
-    let questions = snapshot.questions.iter().filter(|question| question.status == QuestionStatus::Pending).map(|question| {
-        Interrupt {
-            id: question.id.to_string(),
-            kind: InterruptKind::Question,
-            node: question.node.clone(),
-            value: question.payload.clone(),
-            digest: Some(question.payload_digest.clone()),
-            deadline_at_ms: question.deadline_at_ms,
-        }
-    });
-    let doubts = snapshot.tasks.iter().filter(|task| task.status == TaskStatus::InDoubt).map(|task| in_doubt(task, snapshot));
+    let questions =
+        snapshot.questions.iter().filter(|question| question.status == QuestionStatus::Pending).map(|question| {
+            Interrupt {
+                id: question.id.to_string(),
+                kind: InterruptKind::Question,
+                node: question.node.clone(),
+                value: question.payload.clone(),
+                digest: Some(question.payload_digest.clone()),
+                deadline_at_ms: question.deadline_at_ms,
+            }
+        });
+    let doubts =
+        snapshot.tasks.iter().filter(|task| task.status == TaskStatus::InDoubt).map(|task| in_doubt(task, snapshot));
     questions.chain(doubts).collect()
 }
 

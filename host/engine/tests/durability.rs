@@ -58,7 +58,9 @@ fn refund_nodes(intent: bool) -> FakeNodes {
         })
         .with_async("commit", move |call| {
             Box::pin(async move {
-                if intent && let Err(error) = call.journal.store(vec![operation(&call, "r", OperationState::Intended)]).await {
+                if intent
+                    && let Err(error) = call.journal.store(vec![operation(&call, "r", OperationState::Intended)]).await
+                {
                     assert_eq!(error, JournalError::Fenced);
                     return NodeReport { outcome: NodeOutcome::Fenced, operations: Vec::new() };
                 }
@@ -89,10 +91,15 @@ async fn supersteps_cost_one_commit_each_at_most() {
     });
     for (ahead, budget) in [(0, 1 + 51), (1, 1 + 26), (16, 1 + 3)] {
         let world = World::with_config(nodes.clone(), Config { run_ahead_max: ahead, ..Config::default() });
-        let graph = world.deploy("start = \"a\"\n[state]\nlog = { type = \"array\", reducer = \"append\" }\n[nodes.a]\n").await;
+        let graph =
+            world.deploy("start = \"a\"\n[state]\nlog = { type = \"array\", reducer = \"append\" }\n[nodes.a]\n").await;
         world.run(&graph, json!({})).await.unwrap();
         assert_eq!(world.commits().commits, budget, "{ahead} ahead");
-        assert_eq!(world.engine.history(&thread(), None, 100).await.unwrap().len(), 2 + 51, "every superstep is in the history");
+        assert_eq!(
+            world.engine.history(&thread(), None, 100).await.unwrap().len(),
+            2 + 51,
+            "every superstep is in the history"
+        );
     }
 }
 
@@ -255,7 +262,8 @@ async fn a_long_task_prolongs_its_claim() {
     let world = World::new(nodes);
     let graph = world.deploy("start = \"long\"\n[state]\n[nodes.long]\n").await;
     let engine = world.engine.clone();
-    let running = tokio::spawn(async move { engine.run(&thread(), &graph, Input { values: json!({}), supersede: false }).await });
+    let running =
+        tokio::spawn(async move { engine.run(&thread(), &graph, Input { values: json!({}), supersede: false }).await });
     while world.nodes.started("long") == 0 {
         tokio::task::yield_now().await;
     }

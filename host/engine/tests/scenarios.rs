@@ -25,13 +25,24 @@ async fn a_chain_leaves_five_checkpoints() {
     // S01
     let nodes = FakeNodes::default().with("a", logs("a")).with("b", logs("b")).with("c", logs("c"));
     let world = World::new(nodes);
-    let graph = world.deploy(&format!("start = \"a\"\n{LOG}[nodes.a]\nnext = \"b\"\n[nodes.b]\nnext = \"c\"\n[nodes.c]\nnext = \"END\"\n")).await;
+    let graph = world
+        .deploy(&format!(
+            "start = \"a\"\n{LOG}[nodes.a]\nnext = \"b\"\n[nodes.b]\nnext = \"c\"\n[nodes.c]\nnext = \"END\"\n"
+        ))
+        .await;
     let view = world.run(&graph, json!({})).await.unwrap();
     assert_eq!((view.status, view.values["log"].clone()), (ThreadStatus::Done, json!(["a", "b", "c"])));
     let history = world.engine.history(&thread(), None, 10).await.unwrap();
     let told: Vec<_> = history
         .iter()
-        .map(|entry| (entry.source.name(), entry.step, entry.next.join(","), entry.values.get("log").cloned().unwrap_or_default()))
+        .map(|entry| {
+            (
+                entry.source.name(),
+                entry.step,
+                entry.next.join(","),
+                entry.values.get("log").cloned().unwrap_or_default(),
+            )
+        })
         .collect();
     assert_eq!(
         told,
@@ -70,7 +81,8 @@ async fn sends_write_in_order_of_sending() {
         .with_async("work", slow)
         .with("end", logs("end"));
     let world = World::new(nodes.clone());
-    let graph = world.deploy(&format!("start = \"fan\"\n{LOG}[nodes.fan]\n[nodes.work]\nnext = \"end\"\n[nodes.end]\n")).await;
+    let graph =
+        world.deploy(&format!("start = \"fan\"\n{LOG}[nodes.fan]\n[nodes.work]\nnext = \"end\"\n[nodes.end]\n")).await;
     let view = world.run(&graph, json!({})).await.unwrap();
     assert_eq!(view.values["log"], json!([0, 1, 2, "end"]));
     assert_eq!((nodes.started("work"), nodes.started("end")), (3, 1));
@@ -79,7 +91,9 @@ async fn sends_write_in_order_of_sending() {
 #[tokio::test]
 async fn a_join_waits_for_all() {
     // S05: rewrite leads to r2 directly and to r1 by way of the analyzer; qa runs once, after both.
-    let nodes = ["rewrite", "analyzer", "r1", "r2", "qa"].into_iter().fold(FakeNodes::default(), |nodes, name| nodes.with(name, logs(name)));
+    let nodes = ["rewrite", "analyzer", "r1", "r2", "qa"]
+        .into_iter()
+        .fold(FakeNodes::default(), |nodes, name| nodes.with(name, logs(name)));
     for edges in ["", "next = \"qa\""] {
         let world = World::new(nodes.clone());
         let text = format!(
@@ -127,13 +141,15 @@ async fn two_questions_of_one_node_are_asked_in_turn() {
 #[tokio::test]
 async fn parallel_questions_are_answered_one_by_one_and_finished_siblings_stay() {
     // S18, S28, S30, R11, G6.
-    let asks = |call: &holdpoint_graph::nodes::NodeCall| match ask(call, 0, json!({ "from": call.task.node.as_str() })) {
+    let asks = |call: &holdpoint_graph::nodes::NodeCall| match ask(call, 0, json!({ "from": call.task.node.as_str() }))
+    {
         Ok(answer) => update(json!({ "log": [answer] })),
         Err(interrupted) => interrupted,
     };
     let nodes = FakeNodes::default().with("n1", asks).with("n2", asks).with("done", logs("done"));
     let world = World::new(nodes.clone());
-    let graph = world.deploy(&format!("start = [\"n1\", \"n2\", \"done\"]\n{LOG}[nodes.n1]\n[nodes.n2]\n[nodes.done]\n")).await;
+    let graph =
+        world.deploy(&format!("start = [\"n1\", \"n2\", \"done\"]\n{LOG}[nodes.n1]\n[nodes.n2]\n[nodes.done]\n")).await;
     let view = world.run(&graph, json!({})).await.unwrap();
     assert_eq!(view.interrupts.len(), 2);
     assert_eq!(view.values["log"], json!(["done"]), "the live view shows what the finished sibling wrote");
@@ -178,14 +194,22 @@ async fn a_failed_task_alone_runs_again() {
     let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let seen = std::sync::Arc::clone(&broken);
     let nodes = FakeNodes::default()
-        .with("fails", move |_| if seen.load(std::sync::atomic::Ordering::SeqCst) { failed("boom", true) } else { update(json!({ "log": ["fails"] })) })
+        .with("fails", move |_| {
+            if seen.load(std::sync::atomic::Ordering::SeqCst) {
+                failed("boom", true)
+            } else {
+                update(json!({ "log": ["fails"] }))
+            }
+        })
         .with("asks", |call| match ask(call, 0, json!("?")) {
             Ok(answer) => update(json!({ "log": [answer] })),
             Err(interrupted) => interrupted,
         })
         .with("done", logs("done"));
     let world = World::new(nodes.clone());
-    let graph = world.deploy(&format!("start = [\"fails\", \"asks\", \"done\"]\n{LOG}[nodes.fails]\n[nodes.asks]\n[nodes.done]\n")).await;
+    let graph = world
+        .deploy(&format!("start = [\"fails\", \"asks\", \"done\"]\n{LOG}[nodes.fails]\n[nodes.asks]\n[nodes.done]\n"))
+        .await;
     let view = world.run(&graph, json!({})).await.unwrap();
     assert_eq!(view.status, ThreadStatus::Failed);
     assert_eq!(view.error.as_ref().map(|error| error.code.as_str()), Some("boom"));
@@ -217,7 +241,11 @@ async fn retries_follow_the_policy_and_interrupts_are_not_retried() {
     let view = world.run(&graph, json!({})).await.unwrap();
     assert_eq!((view.status, nodes.started("flaky"), nodes.started("asks")), (ThreadStatus::Interrupted, 3, 1));
     let view = world.engine.answer(&thread(), &Answers::Bare(json!(1)), "ana").await.unwrap();
-    assert_eq!((view.status, nodes.started("final")), (ThreadStatus::Failed, 1), "it said that trying again does not help");
+    assert_eq!(
+        (view.status, nodes.started("final")),
+        (ThreadStatus::Failed, 1),
+        "it said that trying again does not help"
+    );
 }
 
 #[tokio::test]
@@ -237,7 +265,8 @@ async fn conflicts_fail_the_step_and_leave_the_thread_readable() {
     // G13, R36.
     let sets = |value: &'static str| move |_: &holdpoint_graph::nodes::NodeCall| update(json!({ "x": value }));
     let world = World::new(FakeNodes::default().with("a", sets("a")).with("b", sets("b")));
-    let graph = world.deploy("start = [\"a\", \"b\"]\n[state]\nx = { type = \"string\" }\n[nodes.a]\n[nodes.b]\n").await;
+    let graph =
+        world.deploy("start = [\"a\", \"b\"]\n[state]\nx = { type = \"string\" }\n[nodes.a]\n[nodes.b]\n").await;
     let view = world.run(&graph, json!({ "x": "before" })).await.unwrap();
     assert_eq!((view.status, view.values["x"].clone()), (ThreadStatus::Failed, json!("before")));
     assert_eq!(view.error.unwrap().code, "HP0303");
@@ -249,14 +278,18 @@ async fn conflicts_fail_the_step_and_leave_the_thread_readable() {
 #[tokio::test]
 async fn a_branch_never_ends_by_oversight() {
     let world = World::new(FakeNodes::default().with("a", |_| update(json!({ "x": 2 }))));
-    let graph = world.deploy("start = \"a\"\n[state]\nx = {}\n[nodes.a]\nnext = [{ when = \"state.x == 1\", to = \"END\" }]\n").await;
+    let graph = world
+        .deploy("start = \"a\"\n[state]\nx = {}\n[nodes.a]\nnext = [{ when = \"state.x == 1\", to = \"END\" }]\n")
+        .await;
     let view = world.run(&graph, json!({})).await.unwrap();
     assert_eq!((view.status, view.error.unwrap().code.as_str()), (ThreadStatus::Failed, "HP0307"));
 }
 
 #[tokio::test]
 async fn commands_that_go_nowhere_known_fail_the_step() {
-    for (destination, code) in [(Destination::Node("nobody".into()), "HP0421"), (Destination::Parent("p".into()), "HP0422")] {
+    for (destination, code) in
+        [(Destination::Node("nobody".into()), "HP0421"), (Destination::Parent("p".into()), "HP0422")]
+    {
         let world = World::new(FakeNodes::default().with("a", move |_| goto(json!({}), vec![destination.clone()])));
         let graph = world.deploy("start = \"a\"\n[state]\n[nodes.a]\n").await;
         let view = world.run(&graph, json!({})).await.unwrap();
@@ -267,9 +300,9 @@ async fn commands_that_go_nowhere_known_fail_the_step() {
 #[tokio::test]
 async fn new_input_waits_its_turn_and_drops_nothing() {
     // G5, G6.
-    let nodes = FakeNodes::default().with("done", logs("done")).with("asks", |call| {
-        ask(call, 0, json!("?")).map_or_else(|interrupted| interrupted, |_| update(json!({})))
-    });
+    let nodes = FakeNodes::default()
+        .with("done", logs("done"))
+        .with("asks", |call| ask(call, 0, json!("?")).map_or_else(|interrupted| interrupted, |_| update(json!({}))));
     let world = World::new(nodes);
     let graph = world.deploy(&format!("start = [\"done\", \"asks\"]\n{LOG}[nodes.done]\n[nodes.asks]\n")).await;
     let first = world.run(&graph, json!({})).await.unwrap();

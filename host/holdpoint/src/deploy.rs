@@ -21,7 +21,11 @@ use crate::host::Host;
 pub fn read_graph(path: &Path) -> Result<Graph, Failure> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::invalid("HP0190", format!("the graph file {shown} cannot be read: {error}"), "check the path and its permissions")
+        Failure::invalid(
+            "HP0190",
+            format!("the graph file {shown} cannot be read: {error}"),
+            "check the path and its permissions",
+        )
     })?;
     file::parse(&text, &shown).map_err(|problems| Failure::from_problems(&shown, &problems))
 }
@@ -91,7 +95,9 @@ async fn load_components(
                 Component::Named { .. } => {
                     return Err(Failure::invalid(
                         "HP0193",
-                        format!("node {name} wants the deployed component {reference}; components by name are not supported by this version"),
+                        format!(
+                            "node {name} wants the deployed component {reference}; components by name are not supported by this version"
+                        ),
                         "name the component by its path or its sha256 digest",
                     ));
                 }
@@ -108,7 +114,10 @@ async fn load_components(
         if !ungranted.is_empty() {
             return Err(Failure::invalid(
                 "HP0194",
-                format!("the component of node {name} uses connectors that the graph does not grant: {}", ungranted.join(", ")),
+                format!(
+                    "the component of node {name} uses connectors that the graph does not grant: {}",
+                    ungranted.join(", ")
+                ),
                 format!("if it may use them, add `connectors = {ungranted:?}` to [nodes.{name}]"),
             ));
         }
@@ -134,7 +143,10 @@ async fn load_file(sandbox: &Sandbox, node: &NodeName, path: &PathBuf) -> Result
     })?;
     let loaded = sandbox.load(&bytes).await.map_err(|error| {
         let failure = Failure::from_sandbox(&error);
-        Failure { message: format!("the component of node {node} ({}): {}", path.display(), failure.message), ..failure }
+        Failure {
+            message: format!("the component of node {node} ({}): {}", path.display(), failure.message),
+            ..failure
+        }
     })?;
     Ok(LoadedComponent { digest: loaded.digest, bytes: Some(bytes), connectors: loaded.description.connectors })
 }

@@ -120,9 +120,10 @@ impl std::error::Error for Failure {}
 fn store_exit(error: &holdpoint_store::Error) -> u8 {
     use holdpoint_store::Error as Store;
     match error {
-        Store::ThreadExists(_) | Store::ThreadNotFound(_) | Store::QuestionSettled(_) | Store::QuestionNotFound { .. } => {
-            EXIT_INVALID
-        }
+        Store::ThreadExists(_)
+        | Store::ThreadNotFound(_)
+        | Store::QuestionSettled(_)
+        | Store::QuestionNotFound { .. } => EXIT_INVALID,
         _ => EXIT_FAILED,
     }
 }

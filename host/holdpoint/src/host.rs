@@ -9,8 +9,8 @@ use holdpoint_engine::{Config, Engine};
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::nodes::{NodeCall, NodeOutcome, NodeReport, Nodes};
 use holdpoint_sandbox::{ComponentSource, Options as SandboxOptions, Sandbox};
-use holdpoint_store::sqlite::{SqliteOptions, SqliteStore};
 use holdpoint_store::memory::MemoryStore;
+use holdpoint_store::sqlite::{SqliteOptions, SqliteStore};
 use holdpoint_store::{Journal, Store};
 use tokio::sync::OnceCell;
 
@@ -48,7 +48,8 @@ impl Host {
     /// # Errors
     /// The store's.
     pub fn open(options: HostOptions) -> Result<Self, Failure> {
-        let store = Arc::new(SqliteStore::open(&options.store, options.sqlite).map_err(|error| Failure::from_store(&error))?);
+        let store =
+            Arc::new(SqliteStore::open(&options.store, options.sqlite).map_err(|error| Failure::from_store(&error))?);
         let journal: Arc<dyn Journal> = Arc::clone(&store) as Arc<dyn Journal>;
         let effects = Effects::new(options.configuration, journal, Arc::new(SystemClock));
         let nodes = Arc::new(LazySandbox {
@@ -138,9 +139,7 @@ impl Nodes for LazySandbox {
     async fn run(&self, call: NodeCall) -> NodeReport {
         match self.get().await {
             Ok(sandbox) => sandbox.run(call).await,
-            Err(failure) => {
-                NodeReport { outcome: NodeOutcome::HostFault(failure.message), operations: Vec::new() }
-            }
+            Err(failure) => NodeReport { outcome: NodeOutcome::HostFault(failure.message), operations: Vec::new() },
         }
     }
 }

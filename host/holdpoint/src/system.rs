@@ -61,7 +61,8 @@ impl Owners for ProcessOwners {
     fn is_gone(&self, owner: &str) -> bool {
         let parts: Vec<&str> = owner.split('/').collect();
         let [host, boot, namespace, process, start] = parts[..] else { return false };
-        let knows_itself = !self.place.host.is_empty() && !self.place.boot.is_empty() && !self.place.namespace.is_empty();
+        let knows_itself =
+            !self.place.host.is_empty() && !self.place.boot.is_empty() && !self.place.namespace.is_empty();
         if !knows_itself || host != self.place.host {
             return false;
         }

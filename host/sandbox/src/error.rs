@@ -82,16 +82,24 @@ impl Error {
     /// What to do about it.
     pub fn cure(&self) -> &'static str {
         match self {
-            Self::NotWasm(_) => "build the node again with `holdpoint node build`, and check that the file was copied whole",
+            Self::NotWasm(_) => {
+                "build the node again with `holdpoint node build`, and check that the file was copied whole"
+            }
             Self::ForeignImports { .. } => {
                 "use the host's own interfaces (`interrupt`, `side-effect`, `recorded`, `report`); `wasi` 0.2 is served too, other interfaces are not"
             }
-            Self::WrongWorld { .. } => "export `describe` and `run` of the world `holdpoint:node/node`; the SDK's `#[node]` does both",
-            Self::NotWrappable(_) => "build the module with the SDK or with wit-bindgen against `holdpoint:node`, for `wasm32-unknown-unknown`",
+            Self::WrongWorld { .. } => {
+                "export `describe` and `run` of the world `holdpoint:node/node`; the SDK's `#[node]` does both"
+            }
+            Self::NotWrappable(_) => {
+                "build the module with the SDK or with wit-bindgen against `holdpoint:node`, for `wasm32-unknown-unknown`"
+            }
             Self::TooLarge(_) => "split the node, or raise the sandbox's bound that the message names",
             Self::ComponentMissing(_) => "deploy the graph again together with its components",
             Self::Source { .. } => "check the store that holds the components, then run again",
-            Self::DigestMismatch { .. } => "the store is damaged: restore it from a backup, or deploy the component again",
+            Self::DigestMismatch { .. } => {
+                "the store is damaged: restore it from a backup, or deploy the component again"
+            }
             Self::Description(_) => "run the node's own tests; `describe` must return without asking for anything",
             Self::Unavailable(_) => "give the process more address space or threads (`ulimit -a`), then start again",
             Self::RuntimeOutdated { .. } => "build with the lock file of this release",

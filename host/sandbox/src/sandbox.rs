@@ -100,15 +100,7 @@ impl Sandbox {
         let plain = Runtime::new(&options, false, &components, disk.clone())?;
         let ticker = Ticker::start()?;
         ticker.add(&plain.engine);
-        Ok(Self(Arc::new(Inner {
-            options,
-            effects,
-            source: components,
-            disk,
-            plain,
-            fuel: OnceLock::new(),
-            ticker,
-        })))
+        Ok(Self(Arc::new(Inner { options, effects, source: components, disk, plain, fuel: OnceLock::new(), ticker })))
     }
 
     /// Whether the guests' memories come from the pool; false when it was not wanted or could not be reserved.
@@ -191,7 +183,8 @@ impl Sandbox {
         };
         let _slots = runtime.slots(&prepared).await;
         let state = State::run(call, &self.0.effects, limits);
-        let mut store = execute::store(&runtime.engine, state, fuel).map_err(|error| Error::Unavailable(format!("{error:#}")))?;
+        let mut store =
+            execute::store(&runtime.engine, state, fuel).map_err(|error| Error::Unavailable(format!("{error:#}")))?;
         let outcome = execute::run(&mut store, &prepared.node, &input).await;
         Ok(NodeReport { outcome, operations: store.into_data().into_operations() })
     }

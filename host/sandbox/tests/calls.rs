@@ -39,7 +39,11 @@ async fn a_node_gets_its_input_and_returns_a_command() {
     // The task's id, the argument and the configuration, each where the contract says.
     let arrays = |part: &str| run(&format!("(call $done {part})")).build();
     for (offset, expected) in [(64, json!({"argument": 1})), (68, json!({"config": 2}))] {
-        let mut request = call(bench.shelf.put(&arrays(&format!("(i32.load offset={} (local.get 0)) (i32.load offset={} (local.get 0))", if offset == 64 { 60 } else { 68 }, if offset == 64 { 64 } else { 72 }))));
+        let mut request = call(bench.shelf.put(&arrays(&format!(
+            "(i32.load offset={} (local.get 0)) (i32.load offset={} (local.get 0))",
+            if offset == 64 { 60 } else { 68 },
+            if offset == 64 { 64 } else { 72 }
+        ))));
         request.argument = Some(json!({"argument": 1}));
         request.config = json!({"config": 2});
         assert_eq!(update(bench.report(request).await.outcome), expected);
@@ -78,7 +82,9 @@ async fn destinations_are_read() {
 async fn a_failure_is_the_authors() {
     let bench = Bench::new();
     let code = "(call $failed @code @message @details)";
-    let failing = |details: &str| run(code).text("code", "no-funds").text("message", "too little").text("details", details).build();
+    let failing = |details: &str| {
+        run(code).text("code", "no-funds").text("message", "too little").text("details", details).build()
+    };
     let NodeOutcome::Failed(failure) = bench.outcome(&failing("{\"missing\":3}")).await else { panic!() };
     assert_eq!((failure.code.as_str(), failure.message.as_str(), failure.retryable), ("no-funds", "too little", true));
     assert_eq!(failure.details, Some(json!({"missing": 3})));
@@ -102,7 +108,10 @@ async fn a_question_ends_the_call_until_it_is_answered() {
     let payload = json!({"amount": 50, "order": 9241});
     let component = bench.shelf.put(&asks(r#"{ "order": 9241, "amount": 50 }"#).build());
     let journal = Arc::new(Journal::default());
-    let NodeOutcome::Interrupted(question) = bench.report(call_with(component.clone(), journal.clone())).await.outcome else { panic!() };
+    let NodeOutcome::Interrupted(question) = bench.report(call_with(component.clone(), journal.clone())).await.outcome
+    else {
+        panic!()
+    };
     assert_eq!((question.occurrence, &question.payload), (0, &payload));
     assert_eq!(question.payload_digest, Digest::of_json(&payload));
     assert_eq!((question.answer_schema, question.deadline_ms), (None, None));
@@ -188,7 +197,11 @@ async fn logs_and_events_are_passed_on() {
     let journal = Arc::new(Journal::default());
     update(bench.report(call_with(bench.shelf.put(&guest), journal.clone())).await.outcome);
     assert_eq!(journal.reports(), ["Warn: careful", "event {\"n\":1}"]);
-    let NodeOutcome::Failed(failure) = bench.outcome(&run("(call $emit @event) unreachable").text("event", "{").build()).await else { panic!() };
+    let NodeOutcome::Failed(failure) =
+        bench.outcome(&run("(call $emit @event) unreachable").text("event", "{").build()).await
+    else {
+        panic!()
+    };
     assert_eq!(failure.code, "invalid-event");
 }
 
@@ -202,7 +215,8 @@ async fn operations_go_through_the_effects() {
     let code = "(call $perform (i32.const 1) @id @connector @request (i32.const 512))
       (i32.store8 (i32.const 600) (i32.load8_u (i32.const 512))) (i32.store8 offset=1 (i32.const 600) (i32.load8_u (i32.const 520)))
       (call $hex (i32.const 600) (i32.const 2)) (call $done)";
-    let guest = |request: &str| run(code).text("id", "row-1").text("connector", "ledger").text("request", request).build();
+    let guest =
+        |request: &str| run(code).text("id", "row-1").text("connector", "ledger").text("request", request).build();
     let granted = |component| {
         let mut request = call(component);
         request.connectors = vec![ConnectorName::parse("ledger").unwrap()];
@@ -224,7 +238,8 @@ async fn operations_go_through_the_effects() {
     assert_eq!(update(report.outcome), json!({"hex": "0101"}), "invalid");
     // An operation that was performed is reported whatever becomes of the node afterwards.
     let code = "(call $perform (i32.const 1) @id @connector @request (i32.const 512)) unreachable";
-    let guest = run(code).text("id", "row-2").text("connector", "ledger").text("request", r#"{"line": {"row": 2}}"#).build();
+    let guest =
+        run(code).text("id", "row-2").text("connector", "ledger").text("request", r#"{"line": {"row": 2}}"#).build();
     let report = bench.report(granted(bench.shelf.put(&guest))).await;
     assert!(matches!(report.outcome, NodeOutcome::Trapped(_)));
     assert_eq!(report.operations.len(), 1);

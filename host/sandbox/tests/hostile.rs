@@ -53,8 +53,13 @@ async fn a_memory_bomb_is_named() {
         let NodeOutcome::LimitExceeded { message, .. } = bench.report(request).await.outcome else { panic!() };
         assert!(message.contains("1048576"), "{message}");
         // All at once, and in a table.
-        assert_eq!(limit(bench.outcome(&run("(drop (memory.grow (i32.const 65000))) unreachable").build()).await), "memory");
-        let table = run("(drop (table.grow $t (ref.null func) (i32.const 0x7fffffff))) unreachable").item("(table $t 1 funcref)").build();
+        assert_eq!(
+            limit(bench.outcome(&run("(drop (memory.grow (i32.const 65000))) unreachable").build()).await),
+            "memory"
+        );
+        let table = run("(drop (table.grow $t (ref.null func) (i32.const 0x7fffffff))) unreachable")
+            .item("(table $t 1 funcref)")
+            .build();
         assert_eq!(limit(bench.outcome(&table).await), "memory");
     }
 }
@@ -70,7 +75,8 @@ async fn a_component_larger_than_its_memory_limit_does_not_start() {
 #[tokio::test]
 async fn a_stack_overflow_is_a_trap() {
     let bench = Bench::new();
-    let guest = run("(call $deep (i64.const 1)) unreachable").item("(func $deep (param i64) (call $deep (i64.add (local.get 0) (i64.const 1))) (drop (i64.const 2)))");
+    let guest = run("(call $deep (i64.const 1)) unreachable")
+        .item("(func $deep (param i64) (call $deep (i64.add (local.get 0) (i64.const 1))) (drop (i64.const 2)))");
     let NodeOutcome::Trapped(message) = bench.outcome(&guest.build()).await else { panic!() };
     assert!(message.contains("call stack exhausted"), "{message}");
 }
@@ -97,9 +103,14 @@ async fn traps_are_named_with_the_last_words() {
     let bench = Bench::new();
     let NodeOutcome::Trapped(message) = bench.outcome(&run("unreachable").build()).await else { panic!() };
     assert_eq!(message, "wasm trap: wasm `unreachable` instruction executed");
-    let panics = run("(call $log (i32.const 4) @words) unreachable").text("words", "panicked at src/lib.rs:7:5: no order").build();
+    let panics = run("(call $log (i32.const 4) @words) unreachable")
+        .text("words", "panicked at src/lib.rs:7:5: no order")
+        .build();
     let NodeOutcome::Trapped(message) = bench.outcome(&panics).await else { panic!() };
-    assert_eq!(message, "wasm trap: wasm `unreachable` instruction executed; the node's last error: panicked at src/lib.rs:7:5: no order");
+    assert_eq!(
+        message,
+        "wasm trap: wasm `unreachable` instruction executed; the node's last error: panicked at src/lib.rs:7:5: no order"
+    );
     for (code, words) in [
         ("(i32.load (i32.const -4)) ", "out of bounds memory access"),
         ("(i32.div_u (i32.const 1) (i32.const 0))", "integer divide by zero"),
@@ -119,7 +130,11 @@ async fn traps_are_named_with_the_last_words() {
 async fn values_are_bounded_in_both_directions() {
     let bench = Bench::new();
     let mebibyte = 1 << 20;
-    for function in ["(call $interrupt SAID (i32.const 512))", "(call $emit SAID)", "(drop (call $done SAID)) (return (i32.const 1024))"] {
+    for function in [
+        "(call $interrupt SAID (i32.const 512))",
+        "(call $emit SAID)",
+        "(drop (call $done SAID)) (return (i32.const 1024))",
+    ] {
         assert_eq!(limit(bench.outcome(&says(mebibyte + 1, b'1', function)).await), "value-size", "{function}");
         // Refused while it is copied, before the host holds it.
         assert_eq!(limit(bench.outcome(&says(64 * mebibyte, b'1', function)).await), "value-size", "{function}");
@@ -135,7 +150,8 @@ async fn values_are_bounded_in_both_directions() {
     for request in requests {
         assert_eq!(limit(bench.report(request).await.outcome), "value-size");
     }
-    let mut request = call(bench.shelf.put(&run("(call $interrupt @p (i32.const 512)) unreachable").text("p", "1").build()));
+    let mut request =
+        call(bench.shelf.put(&run("(call $interrupt @p (i32.const 512)) unreachable").text("p", "1").build()));
     request.answers = vec![support::answer(0, &json!(1), json!("x".repeat(mebibyte)))];
     assert_eq!(limit(bench.report(request).await.outcome), "value-size", "the answer");
 }
@@ -143,7 +159,11 @@ async fn values_are_bounded_in_both_directions() {
 #[tokio::test]
 async fn json_is_bounded_in_depth() {
     let bench = Bench::new();
-    for function in ["(call $interrupt SAID (i32.const 512))", "(call $emit SAID)", "(drop (call $done SAID)) (return (i32.const 1024))"] {
+    for function in [
+        "(call $interrupt SAID (i32.const 512))",
+        "(call $emit SAID)",
+        "(drop (call $done SAID)) (return (i32.const 1024))",
+    ] {
         assert_eq!(limit(bench.outcome(&says(1 << 20, b'[', function)).await), "json-depth", "{function}");
     }
 }
@@ -167,7 +187,9 @@ async fn a_log_flood_ends() {
 
 #[tokio::test]
 async fn random_bytes_are_bounded() {
-    let guest = |count: u32| run(&format!("(call $random (i32.const {count}) (i32.const 512)) (call $done @u)")).text("u", "{}").build();
+    let guest = |count: u32| {
+        run(&format!("(call $random (i32.const {count}) (i32.const 512)) (call $done @u)")).text("u", "{}").build()
+    };
     let bench = Bench::new();
     assert_eq!(limit(bench.outcome(&guest(u32::MAX)).await), "random-bytes");
     assert_eq!(update(bench.outcome(&guest(65_536)).await), json!({}));
@@ -187,7 +209,10 @@ async fn start_functions_are_bounded_too() {
 #[tokio::test]
 async fn describe_may_not_ask_for_anything() {
     let bench = Bench::new();
-    for code in ["(call $interrupt @p (i32.const 512)) unreachable", "(call $perform (i32.const 0) (i32.const 0) (i32.const 0) @p @p (i32.const 512)) unreachable"] {
+    for code in [
+        "(call $interrupt @p (i32.const 512)) unreachable",
+        "(call $perform (i32.const 0) (i32.const 0) (i32.const 0) @p @p (i32.const 512)) unreachable",
+    ] {
         let error = bench.sandbox.load(&run("unreachable").describe(code).text("p", "1").build()).await.unwrap_err();
         assert_eq!(error.code(), "HP0209");
         assert!(error.to_string().contains("outside of `run`"), "{error}");
@@ -201,7 +226,9 @@ fn spinning_guests_do_not_starve_others() {
     runtime.block_on(async {
         let bench = Arc::new(Bench::limited(|limits| limits.time_ms = 300));
         let spin = bench.shelf.put(&run(SPIN).build());
-        let fine = bench.shelf.put(&run("(call $done (i32.load offset=48 (local.get 0)) (i32.load offset=52 (local.get 0)))").build());
+        let fine = bench
+            .shelf
+            .put(&run("(call $done (i32.load offset=48 (local.get 0)) (i32.load offset=52 (local.get 0)))").build());
         update(bench.report(call(fine.clone())).await.outcome);
         let (running, turns) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU32::new(0)));
         let heart = tokio::spawn({
@@ -354,6 +381,8 @@ async fn wasi_is_bounded() {
     assert_eq!(limit(bench.outcome(&handles).await), "handles");
     let random = wasi("(call $wasi_random_bytes (i64.const -1) (i32.const 512)) unreachable").build_for(WASI_WORLD);
     assert_eq!(limit(bench.outcome(&random).await), "random-bytes");
-    let naps = wasi("(local i32) (local.set 1 (call $sleep (i64.const 0))) (loop $on (call $block (local.get 1)) (br $on)) unreachable");
+    let naps = wasi(
+        "(local i32) (local.set 1 (call $sleep (i64.const 0))) (loop $on (call $block (local.get 1)) (br $on)) unreachable",
+    );
     assert_eq!(limit(quick().outcome(&naps.build_for(WASI_WORLD)).await), "time");
 }

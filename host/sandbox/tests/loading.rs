@@ -25,7 +25,10 @@ async fn components_and_core_modules_are_loaded() {
     assert_eq!(componentize(&module).unwrap(), component, "the same every time");
     for (bytes, kind) in [(&module, Kind::CoreModule), (&component, Kind::Component)] {
         let inspection = bench.sandbox.inspect(bytes).await.unwrap();
-        assert_eq!((inspection.kind, inspection.size_bytes, &inspection.digest), (kind, bytes.len(), &Digest::of_bytes(bytes)));
+        assert_eq!(
+            (inspection.kind, inspection.size_bytes, &inspection.digest),
+            (kind, bytes.len(), &Digest::of_bytes(bytes))
+        );
         assert_eq!((inspection.description.name.as_str(), inspection.description.version.as_str()), ("guest", "1.0.0"));
         assert_eq!((inspection.description.state_schema, inspection.description.connectors), (None, Vec::new()));
         assert!(inspection.imports.contains(&"holdpoint:node/interrupt@0.1.0".to_owned()), "{:?}", inspection.imports);
@@ -43,7 +46,8 @@ async fn foreign_imports_are_refused_with_the_list() {
         r#"(import "test:foreign/disk" "read" (func (result i32))) (import "test:foreign/network" "send" (func (result i32)))"#,
     );
     let module = guest.build_for("test:foreign/node");
-    let expected = Error::ForeignImports { imports: vec!["test:foreign/disk".to_owned(), "test:foreign/network".to_owned()] };
+    let expected =
+        Error::ForeignImports { imports: vec!["test:foreign/disk".to_owned(), "test:foreign/network".to_owned()] };
     assert_eq!(bench.sandbox.load(&module).await.unwrap_err(), expected);
     assert_eq!(componentize(&module).unwrap_err(), expected);
     let component = wit_component::ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
@@ -52,7 +56,9 @@ async fn foreign_imports_are_refused_with_the_list() {
     let NodeOutcome::HostFault(message) = outcome else { panic!("{outcome:?}") };
     assert!(message.starts_with("HP0202") && message.contains("test:foreign/disk, test:foreign/network"), "{message}");
 
-    let preview1 = wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)) (import "env" "abort" (func)))"#).unwrap();
+    let preview1 =
+        wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)) (import "env" "abort" (func)))"#)
+            .unwrap();
     let Error::ForeignImports { imports } = bench.sandbox.load(&preview1).await.unwrap_err() else { panic!() };
     assert_eq!(imports, ["wasi_snapshot_preview1", "env"]);
 }
@@ -64,7 +70,10 @@ async fn other_worlds_are_refused_with_what_is_missing() {
     let empty = wat::parse_str("(component)").unwrap();
     let expected = ["it does not export `describe`".to_owned(), "it does not export `run`".to_owned()];
     assert_eq!(load(&empty).await, Error::WrongWorld { problems: expected.to_vec() });
-    let half = embed(r#"(module (memory (export "memory") 1) (func (export "describe") (result i32) (i32.const 0)) (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable))"#, "test:foreign/half");
+    let half = embed(
+        r#"(module (memory (export "memory") 1) (func (export "describe") (result i32) (i32.const 0)) (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable))"#,
+        "test:foreign/half",
+    );
     assert_eq!(load(&half).await, Error::WrongWorld { problems: expected[1..].to_vec() });
     let other = embed(
         r#"(module (memory (export "memory") 1) (func (export "describe") (result i32) (i32.const 0)) (func (export "run") (result i32) (i32.const 0))
@@ -153,7 +162,8 @@ async fn compiled_code_is_kept_and_verified() {
     let module = simple();
     let digest = Digest::of_bytes(&module);
     let files = || -> Vec<PathBuf> {
-        let mut files: Vec<_> = std::fs::read_dir(directory.path().join("code")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            std::fs::read_dir(directory.path().join("code")).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.file_name().unwrap() != "key");
         files
     };

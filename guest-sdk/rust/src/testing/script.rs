@@ -146,11 +146,8 @@ struct Interruption;
 impl ScriptedHost {
     fn put(&self, question: QuestionText) -> Answer {
         let QuestionText { payload, answer_schema, deadline_ms } = question;
-        let question = Question {
-            payload: value(&payload),
-            answer_schema: answer_schema.as_deref().map(value),
-            deadline_ms,
-        };
+        let question =
+            Question { payload: value(&payload), answer_schema: answer_schema.as_deref().map(value), deadline_ms };
         let answer = self.0.borrow_mut().ask(question);
         // Without the panic hook: this is no panic, and nothing should be printed.
         answer.unwrap_or_else(|| resume_unwind(Box::new(Interruption)))

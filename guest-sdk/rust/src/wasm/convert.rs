@@ -30,9 +30,7 @@ impl From<Destination> for types::Destination {
     fn from(destination: Destination) -> Self {
         match destination {
             Destination::Node(node) => Self::Node(node),
-            Destination::Send(send) => {
-                Self::Send(types::Send { node: send.node, argument: send.argument.to_string() })
-            }
+            Destination::Send(send) => Self::Send(types::Send { node: send.node, argument: send.argument.to_string() }),
             Destination::Parent(node) => Self::Parent(node),
             Destination::End => Self::End,
         }
@@ -83,11 +81,7 @@ impl From<OperationText> for side_effect::Operation {
 
 impl From<QuestionText> for interrupt::Question {
     fn from(question: QuestionText) -> Self {
-        Self {
-            payload: question.payload,
-            answer_schema: question.answer_schema,
-            deadline_ms: question.deadline_ms,
-        }
+        Self { payload: question.payload, answer_schema: question.answer_schema, deadline_ms: question.deadline_ms }
     }
 }
 

@@ -62,7 +62,9 @@ impl Nodes for FakeNodes {
         *self.started.lock().unwrap().entry(name.clone()).or_default() += 1;
         match self.bodies.get(&name) {
             Some(body) => body(call).await,
-            None => NodeReport { outcome: NodeOutcome::HostFault(format!("no body for {name}")), operations: Vec::new() },
+            None => {
+                NodeReport { outcome: NodeOutcome::HostFault(format!("no body for {name}")), operations: Vec::new() }
+            }
         }
     }
 }
@@ -112,7 +114,13 @@ impl World {
         Self::on(Arc::new(MemoryStore::default()), clock, "first", nodes, config)
     }
 
-    pub(crate) fn on(store: Arc<MemoryStore>, clock: Arc<FakeClock>, name: &str, nodes: FakeNodes, config: Config) -> Self {
+    pub(crate) fn on(
+        store: Arc<MemoryStore>,
+        clock: Arc<FakeClock>,
+        name: &str,
+        nodes: FakeNodes,
+        config: Config,
+    ) -> Self {
         let owners = Arc::new(FakeOwners { name: name.into(), others_gone: AtomicBool::new(false) });
         let engine = Engine::new(
             Arc::clone(&store) as Arc<dyn Store>,
@@ -155,9 +163,16 @@ pub(crate) fn thread() -> ThreadId {
 pub(crate) fn graph(text: &str) -> Graph {
     let text: String = text
         .lines()
-        .map(|line| if line.trim_start().starts_with("[nodes.") && !line.contains(".interrupt]") { format!("{line}\ncomponent = \"x.wasm\"\n") } else { format!("{line}\n") })
+        .map(|line| {
+            if line.trim_start().starts_with("[nodes.") && !line.contains(".interrupt]") {
+                format!("{line}\ncomponent = \"x.wasm\"\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
         .collect();
-    let mut graph = file::parse(&format!("name = \"g\"\n{text}"), "test.graph.toml").unwrap_or_else(|problems| panic!("{problems}"));
+    let mut graph = file::parse(&format!("name = \"g\"\n{text}"), "test.graph.toml")
+        .unwrap_or_else(|problems| panic!("{problems}"));
     for (name, node) in &mut graph.nodes {
         node.component = Component::Digest(Digest::of_bytes(name.as_str().as_bytes()));
     }
@@ -192,10 +207,8 @@ pub(crate) fn failed(code: &str, retryable: bool) -> NodeOutcome {
 /// What `interrupt` does in a guest: the recorded answer to exactly this question, or the end of the execution.
 pub(crate) fn ask(call: &NodeCall, occurrence: u32, payload: Value) -> Result<Value, NodeOutcome> {
     let payload_digest = Digest::of_json(&payload);
-    let recorded = call
-        .answers
-        .iter()
-        .find(|answer| answer.occurrence == occurrence && answer.payload_digest == payload_digest);
+    let recorded =
+        call.answers.iter().find(|answer| answer.occurrence == occurrence && answer.payload_digest == payload_digest);
     match recorded {
         Some(recorded) => Ok(recorded.answer.value.clone()),
         None => Err(NodeOutcome::Interrupted(Question {

@@ -60,7 +60,11 @@ impl Workplace {
     fn new() -> Result<Self, Failure> {
         let folder = PathBuf::from("target").join(format!("bench-{}-{}", std::process::id(), uuid::Uuid::now_v7()));
         std::fs::create_dir_all(&folder).map_err(|error| {
-            Failure::host("HP0791", format!("{} cannot be made: {error}", folder.display()), "run this where files may be written")
+            Failure::host(
+                "HP0791",
+                format!("{} cannot be made: {error}", folder.display()),
+                "run this where files may be written",
+            )
         })?;
         Ok(Self(folder))
     }
@@ -83,7 +87,11 @@ impl Workplace {
     fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
         let path = self.path(name);
         std::fs::write(&path, text).map_err(|error| {
-            Failure::host("HP0791", format!("{} cannot be written: {error}", path.display()), "make room, or run this elsewhere")
+            Failure::host(
+                "HP0791",
+                format!("{} cannot be written: {error}", path.display()),
+                "make room, or run this elsewhere",
+            )
         })?;
         Ok(path)
     }
@@ -101,5 +109,9 @@ fn per_second(count: usize, elapsed: Duration) -> f64 {
 }
 
 fn join_failed(error: &tokio::task::JoinError) -> Failure {
-    Failure::host("HP0792", format!("a measurement broke off: {error}"), "this is a fault of Holdpoint: please report it")
+    Failure::host(
+        "HP0792",
+        format!("a measurement broke off: {error}"),
+        "this is a fault of Holdpoint: please report it",
+    )
 }

@@ -30,7 +30,11 @@ const CALLS: usize = 5_000;
 pub async fn nodes(extent: &Extent) -> Result<Vec<Figure>, Failure> {
     let path = extent.nodes.join("probe.wasm");
     let bytes = std::fs::read(&path).map_err(|error| {
-        Failure::invalid("HP0191", format!("{} cannot be read: {error}", path.display()), "build the nodes: `make nodes`")
+        Failure::invalid(
+            "HP0191",
+            format!("{} cannot be read: {error}", path.display()),
+            "build the nodes: `make nodes`",
+        )
     })?;
     let effects = Effects::new(Configuration::default(), Arc::new(MemoryStore::default()), Arc::new(SystemClock));
     let options = Options { cache_dir: cache_dir(), ..Options::default() };
@@ -78,7 +82,11 @@ async fn median_us(nodes: &dyn Nodes, call: &NodeCall) -> Result<f64, Failure> {
         let report = nodes.run(call).await;
         times.push(begun.elapsed());
         if !matches!(report.outcome, NodeOutcome::Completed(_)) {
-            return Err(Failure::host("HP0792", format!("the node did not complete: {:?}", report.outcome), "build the nodes anew: `make nodes`"));
+            return Err(Failure::host(
+                "HP0792",
+                format!("the node did not complete: {:?}", report.outcome),
+                "build the nodes anew: `make nodes`",
+            ));
         }
     }
     times.sort_unstable();
@@ -86,7 +94,8 @@ async fn median_us(nodes: &dyn Nodes, call: &NodeCall) -> Result<f64, Failure> {
 }
 
 fn sample_call(component: Digest) -> Result<NodeCall, Failure> {
-    let invalid = |error: holdpoint_graph::ids::InvalidId| Failure::host("HP0792", error.to_string(), "please report it");
+    let invalid =
+        |error: holdpoint_graph::ids::InvalidId| Failure::host("HP0792", error.to_string(), "please report it");
     let thread = ThreadId::parse("bench").map_err(invalid)?;
     let checkpoint = CheckpointId::from_entropy(1_700_000_000_000, 0, 1);
     let task = TaskIdentity {

@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{Extent, Figure, Workplace};
-use crate::deploy;
 use crate::demo::payments::Payments;
+use crate::deploy;
 use crate::failure::Failure;
 use crate::host::Host;
 
@@ -27,9 +27,13 @@ pub async fn refund(extent: &Extent) -> Result<Vec<Figure>, Failure> {
     let place = Workplace::new()?;
     let raw = baseline::supersteps(&place.path("raw.db"), 1_000).map_err(|error| Failure::from_store(&error))?;
     let raw_commits = super::per_second(1_000, raw);
-    let payments = Payments::start(place.path("payments.log"))
-        .await
-        .map_err(|error| Failure::host("HP0780", format!("the payments server cannot be started: {error}"), "check this machine's loopback"))?;
+    let payments = Payments::start(place.path("payments.log")).await.map_err(|error| {
+        Failure::host(
+            "HP0780",
+            format!("the payments server cannot be started: {error}"),
+            "check this machine's loopback",
+        )
+    })?;
     let text = format!(
         "[connectors.payments]\nkind = \"http\"\nbase_url = \"{}\"\nallow = [\"POST /refunds\"]\nclass = {{ idempotent = {{ window = \"24h\" }} }}\n\
          scope = \"global\"\naddresses = \"any\"\n",
@@ -65,10 +69,38 @@ pub async fn refund(extent: &Extent) -> Result<Vec<Figure>, Failure> {
     }
     let many = resident_bytes();
     Ok(vec![
-        Figure { name: "cycles_per_second", value: cycles, unit: "cycles/s", baseline: Some(raw_commits / 4.0), baseline_is: "four plain transactions each, nothing else", goal: "" },
-        Figure { name: "commits per cycle", value: each(after.commits - before.commits), unit: "commits", baseline: None, baseline_is: "", goal: "at most 4" },
-        Figure { name: "durable transactions per cycle", value: each(after.transactions - before.transactions), unit: "transactions", baseline: None, baseline_is: "", goal: "" },
-        Figure { name: "memory of 10,000 more waiting threads", value: (many - few) / (1 << 20) as f64, unit: "MiB", baseline: None, baseline_is: "", goal: "at most 10 MiB" },
+        Figure {
+            name: "cycles_per_second",
+            value: cycles,
+            unit: "cycles/s",
+            baseline: Some(raw_commits / 4.0),
+            baseline_is: "four plain transactions each, nothing else",
+            goal: "",
+        },
+        Figure {
+            name: "commits per cycle",
+            value: each(after.commits - before.commits),
+            unit: "commits",
+            baseline: None,
+            baseline_is: "",
+            goal: "at most 4",
+        },
+        Figure {
+            name: "durable transactions per cycle",
+            value: each(after.transactions - before.transactions),
+            unit: "transactions",
+            baseline: None,
+            baseline_is: "",
+            goal: "",
+        },
+        Figure {
+            name: "memory of 10,000 more waiting threads",
+            value: (many - few) / (1 << 20) as f64,
+            unit: "MiB",
+            baseline: None,
+            baseline_is: "",
+            goal: "at most 10 MiB",
+        },
     ])
 }
 
@@ -108,8 +140,12 @@ next = "END"
 }
 
 async fn ask(host: &Host, deployment: &Deployment, thread: &str, index: usize) -> Result<ThreadId, Failure> {
-    let thread = ThreadId::parse(thread).map_err(|error| Failure::host("HP0792", error.to_string(), "please report it"))?;
-    let input = Input { values: json!({ "order_id": format!("{thread}"), "amount_cents": index % 1000 + 1 }), supersede: false };
+    let thread =
+        ThreadId::parse(thread).map_err(|error| Failure::host("HP0792", error.to_string(), "please report it"))?;
+    let input = Input {
+        values: json!({ "order_id": format!("{thread}"), "amount_cents": index % 1000 + 1 }),
+        supersede: false,
+    };
     let view = host.engine.run(&thread, deployment, input).await.map_err(|error| Failure::from_engine(&error))?;
     expect(&view, ThreadStatus::Interrupted)?;
     Ok(thread)
@@ -118,7 +154,8 @@ async fn ask(host: &Host, deployment: &Deployment, thread: &str, index: usize) -
 async fn cycle(host: &Host, deployment: &Deployment, index: usize) -> Result<(), Failure> {
     let thread = ask(host, deployment, &format!("order-{index}"), index).await?;
     let answers = Answers::Bare(json!({ "approved": true }));
-    let view = host.engine.answer(&thread, &answers, "cli:bench").await.map_err(|error| Failure::from_engine(&error))?;
+    let view =
+        host.engine.answer(&thread, &answers, "cli:bench").await.map_err(|error| Failure::from_engine(&error))?;
     expect(&view, ThreadStatus::Done)
 }
 
@@ -126,7 +163,11 @@ fn expect(view: &holdpoint_engine::ThreadView, status: ThreadStatus) -> Result<(
     if view.status == status {
         Ok(())
     } else {
-        Err(Failure::host("HP0792", format!("a refund thread is {}: {:?}", view.status.name(), view.error), "build the nodes anew: `make nodes`"))
+        Err(Failure::host(
+            "HP0792",
+            format!("a refund thread is {}: {:?}", view.status.name(), view.error),
+            "build the nodes anew: `make nodes`",
+        ))
     }
 }
 

@@ -33,9 +33,30 @@ pub async fn supersteps(extent: &Extent) -> Result<Vec<Figure>, Failure> {
     let many = concurrent(&place, extent, strict).await?;
     let is = "a plain loop that writes the same rows, one transaction each, same pragmas";
     Ok(vec![
-        Figure { name: "supersteps, one thread, each its own commit", value: one_by_one, unit: "supersteps/s", baseline: Some(raw), baseline_is: is, goal: "at least 0.6 of raw" },
-        Figure { name: "supersteps, one thread, quick ones ride together", value: ahead, unit: "supersteps/s", baseline: Some(raw), baseline_is: is, goal: "" },
-        Figure { name: "supersteps, many threads", value: many, unit: "supersteps/s", baseline: Some(one_by_one), baseline_is: "one thread, each its own commit", goal: "at least 2 times one thread" },
+        Figure {
+            name: "supersteps, one thread, each its own commit",
+            value: one_by_one,
+            unit: "supersteps/s",
+            baseline: Some(raw),
+            baseline_is: is,
+            goal: "at least 0.6 of raw",
+        },
+        Figure {
+            name: "supersteps, one thread, quick ones ride together",
+            value: ahead,
+            unit: "supersteps/s",
+            baseline: Some(raw),
+            baseline_is: is,
+            goal: "",
+        },
+        Figure {
+            name: "supersteps, many threads",
+            value: many,
+            unit: "supersteps/s",
+            baseline: Some(one_by_one),
+            baseline_is: "one thread, each its own commit",
+            goal: "at least 2 times one thread",
+        },
     ])
 }
 
@@ -70,8 +91,15 @@ async fn concurrent(place: &Workplace, extent: &Extent, config: Config) -> Resul
 }
 
 /// A node that leads to itself, so that the recursion limit is the number of supersteps.
-async fn prepare(place: &Workplace, extent: &Extent, store: &str, config: Config, steps: usize) -> Result<(Host, Deployment), Failure> {
-    let component = std::path::absolute(extent.nodes.join("probe.wasm")).unwrap_or_else(|_| extent.nodes.join("probe.wasm"));
+async fn prepare(
+    place: &Workplace,
+    extent: &Extent,
+    store: &str,
+    config: Config,
+    steps: usize,
+) -> Result<(Host, Deployment), Failure> {
+    let component =
+        std::path::absolute(extent.nodes.join("probe.wasm")).unwrap_or_else(|_| extent.nodes.join("probe.wasm"));
     let text = format!(
         "name = \"bench\"\nstart = \"a\"\nrecursion_limit = {steps}\n[state]\nlog = {{ type = \"array\", reducer = \"append\" }}\n\
          [nodes.a]\ncomponent = \"{}\"\nreads = []\nnext = \"a\"\nwith = {{ script = [{{ set = {{ log = [1] }} }}] }}\n",
@@ -84,11 +112,16 @@ async fn prepare(place: &Workplace, extent: &Extent, store: &str, config: Config
 }
 
 async fn run(host: &Host, deployment: &Deployment, thread: &str) -> Result<(), Failure> {
-    let thread = ThreadId::parse(thread).map_err(|error| Failure::host("HP0792", error.to_string(), "please report it"))?;
+    let thread =
+        ThreadId::parse(thread).map_err(|error| Failure::host("HP0792", error.to_string(), "please report it"))?;
     let input = Input { values: json!({}), supersede: false };
     let view = host.engine.run(&thread, deployment, input).await.map_err(|error| Failure::from_engine(&error))?;
     match view.error {
         Some(error) if error.code == "HP0420" => Ok(()),
-        other => Err(Failure::host("HP0792", format!("the run ended otherwise than at its limit: {other:?}"), "build the nodes anew: `make nodes`")),
+        other => Err(Failure::host(
+            "HP0792",
+            format!("the run ended otherwise than at its limit: {other:?}"),
+            "build the nodes anew: `make nodes`",
+        )),
     }
 }

@@ -86,7 +86,11 @@ impl Context {
         let Some(path) = self.configuration_path() else { return Ok(Configuration::default()) };
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(&path).map_err(|error| {
-            Failure::invalid("HP0500", format!("the configuration {shown} cannot be read: {error}"), "check the path and its permissions")
+            Failure::invalid(
+                "HP0500",
+                format!("the configuration {shown} cannot be read: {error}"),
+                "check the path and its permissions",
+            )
         })?;
         Configuration::parse(&text, &path, &|name| std::env::var(name).ok()).map_err(|problems| Failure {
             problems: problems
@@ -113,7 +117,11 @@ impl Context {
 /// When it is not one.
 pub(super) fn thread_id(text: &str) -> Result<ThreadId, Failure> {
     ThreadId::parse(text).map_err(|error| {
-        Failure::invalid("HP0703", error.to_string(), "name threads with up to 255 bytes of text without control characters")
+        Failure::invalid(
+            "HP0703",
+            error.to_string(),
+            "name threads with up to 255 bytes of text without control characters",
+        )
     })
 }
 
@@ -123,7 +131,11 @@ pub(super) fn thread_id(text: &str) -> Result<ThreadId, Failure> {
 /// When it cannot be read or is not JSON.
 pub(super) fn json_argument(option: &str, argument: &str) -> Result<Value, Failure> {
     let unreadable = |error: std::io::Error| {
-        Failure::invalid("HP0704", format!("{option} {argument} cannot be read: {error}"), "check the file's path and permissions")
+        Failure::invalid(
+            "HP0704",
+            format!("{option} {argument} cannot be read: {error}"),
+            "check the file's path and permissions",
+        )
     };
     let text = match argument.strip_prefix('@') {
         Some(path) => std::fs::read_to_string(path).map_err(unreadable)?,
@@ -135,6 +147,10 @@ pub(super) fn json_argument(option: &str, argument: &str) -> Result<Value, Failu
         None => argument.to_owned(),
     };
     serde_json::from_str(&text).map_err(|error| {
-        Failure::invalid("HP0705", format!("{option} is not JSON: {error}"), "give JSON, such as '{\"approved\": true}', quoted for the shell")
+        Failure::invalid(
+            "HP0705",
+            format!("{option} is not JSON: {error}"),
+            "give JSON, such as '{\"approved\": true}', quoted for the shell",
+        )
     })
 }

@@ -23,7 +23,8 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let failure = Failure::host("HP0790", format!("the runtime cannot be started: {error}"), "check the process limits");
+            let failure =
+                Failure::host("HP0790", format!("the runtime cannot be started: {error}"), "check the process limits");
             return finish(Err(failure), json);
         }
     };

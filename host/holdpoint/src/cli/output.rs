@@ -153,7 +153,10 @@ fn answer_json(answer: &Answer) -> Value {
 
 fn thread_text(view: &ThreadView) -> String {
     let mut text = format!("thread {} is {}\n", visible(view.thread.as_str()), view.status.name());
-    text.push_str(&table(&["channel", "value"], view.values.iter().map(|(name, value)| vec![name.clone(), short(value)])));
+    text.push_str(&table(
+        &["channel", "value"],
+        view.values.iter().map(|(name, value)| vec![name.clone(), short(value)]),
+    ));
     if let Some(error) = &view.error {
         let node = error.node.as_ref().map(|node| format!(" in node {node}")).unwrap_or_default();
         text.push_str(&format!("\nfailed{node}: {} {}", visible(&error.code), visible(&error.message)));
@@ -164,11 +167,19 @@ fn thread_text(view: &ThreadView) -> String {
         text.push_str(&table(
             &["id", "kind", "node", "asks"],
             view.interrupts.iter().map(|interrupt| {
-                vec![interrupt.id.clone(), interrupt.kind.name().into(), interrupt.node.to_string(), pretty(&interrupt.value)]
+                vec![
+                    interrupt.id.clone(),
+                    interrupt.kind.name().into(),
+                    interrupt.node.to_string(),
+                    pretty(&interrupt.value),
+                ]
             }),
         ));
         if view.status == ThreadStatus::Interrupted {
-            text.push_str(&format!("\nanswer with: holdpoint resume --thread {} --answer JSON", quoted(view.thread.as_str())));
+            text.push_str(&format!(
+                "\nanswer with: holdpoint resume --thread {} --answer JSON",
+                quoted(view.thread.as_str())
+            ));
         }
     }
     text
@@ -186,11 +197,7 @@ pub fn time_text(at_ms: u64) -> String {
 pub fn short(value: &Value) -> String {
     const LONGEST_CHARS: usize = 100;
     let text = value.to_string();
-    if text.chars().count() > LONGEST_CHARS {
-        text.chars().take(LONGEST_CHARS).chain(['…']).collect()
-    } else {
-        text
-    }
+    if text.chars().count() > LONGEST_CHARS { text.chars().take(LONGEST_CHARS).chain(['…']).collect() } else { text }
 }
 
 fn pretty(value: &Value) -> String {
@@ -217,7 +224,11 @@ pub fn visible(text: &str) -> String {
 /// Quoted for a POSIX shell where that is needed.
 pub fn quoted(text: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "-_./:@".contains(character);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]

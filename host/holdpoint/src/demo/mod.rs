@@ -29,13 +29,19 @@ pub async fn tell(example: &Path) -> Result<(), Failure> {
     story.expect(&["run", &graph, "--thread", THREAD, "--input", input], EXIT_INTERRUPTED).await?;
     story.expect_requests(0)?;
 
-    print_text("\n   That process has ended. Nothing runs and nothing is held in memory: the question is in the store.");
+    print_text(
+        "\n   That process has ended. Nothing runs and nothing is held in memory: the question is in the store.",
+    );
     print_text("\n2. Hours later, in another process, somebody says yes.\n");
     story.expect(&["resume", "--thread", THREAD, "--answer", r#"{"approved":true}"#, "--by", "ana"], EXIT_DONE).await?;
     story.expect_requests(1)?;
 
-    print_text("\n3. A second yes comes in, from a double click or from a colleague. It is refused and told who won.\n");
-    story.expect(&["resume", "--thread", THREAD, "--answer", r#"{"approved":true}"#, "--by", "bob"], EXIT_INVALID).await?;
+    print_text(
+        "\n3. A second yes comes in, from a double click or from a colleague. It is refused and told who won.\n",
+    );
+    story
+        .expect(&["resume", "--thread", THREAD, "--answer", r#"{"approved":true}"#, "--by", "bob"], EXIT_INVALID)
+        .await?;
     story.expect_requests(1)?;
 
     print_text("\n4. The payment step is run again from its checkpoint. The operation answers from its record.\n");
@@ -67,7 +73,11 @@ struct Story {
 impl Story {
     async fn prepare(example: &Path) -> Result<Self, Failure> {
         let unusable = |what: &str, error: std::io::Error| {
-            Failure::host("HP0780", format!("{what}: {error}"), "check the folder for temporary files and this machine's loopback")
+            Failure::host(
+                "HP0780",
+                format!("{what}: {error}"),
+                "check the folder for temporary files and this machine's loopback",
+            )
         };
         if !example.join("refund.graph.toml").exists() {
             return Err(Failure::invalid(
@@ -82,7 +92,11 @@ impl Story {
         let payments = Payments::start(folder.join("payments.log"))
             .await
             .map_err(|error| unusable("the payments server cannot be started", error))?;
-        print_text(&format!("A payments server listens on {} and logs every request to {}.", payments.url(), payments.log_path().display()));
+        print_text(&format!(
+            "A payments server listens on {} and logs every request to {}.",
+            payments.url(),
+            payments.log_path().display()
+        ));
         Ok(Self {
             program,
             example: example.to_owned(),
@@ -108,11 +122,9 @@ impl Story {
     async fn expect(&self, arguments: &[&str], exit: u8) -> Result<(), Failure> {
         let shown: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
         print_text(&format!("$ holdpoint {}", shown.join(" ")));
-        let status = self
-            .command(arguments)
-            .status()
-            .await
-            .map_err(|error| Failure::host("HP0780", format!("a process cannot be started: {error}"), "check the process limits"))?;
+        let status = self.command(arguments).status().await.map_err(|error| {
+            Failure::host("HP0780", format!("a process cannot be started: {error}"), "check the process limits")
+        })?;
         if status.code() == Some(i32::from(exit)) {
             Ok(())
         } else {
@@ -133,17 +145,18 @@ impl Story {
                 "this is a fault of Holdpoint: please report it with the output above",
             ));
         }
-        print_text(&format!("   [the payments server has seen {requests} request{}]", if requests == 1 { "" } else { "s" }));
+        print_text(&format!(
+            "   [the payments server has seen {requests} request{}]",
+            if requests == 1 { "" } else { "s" }
+        ));
         Ok(())
     }
 
     async fn checkpoint_before(&self, node: &str) -> Result<String, Failure> {
-        let broken = |reason: String| Failure::host("HP0782", format!("the history cannot be read: {reason}"), "see above");
-        let output = self
-            .command(&["history", THREAD, "--json"])
-            .output()
-            .await
-            .map_err(|error| broken(error.to_string()))?;
+        let broken =
+            |reason: String| Failure::host("HP0782", format!("the history cannot be read: {reason}"), "see above");
+        let output =
+            self.command(&["history", THREAD, "--json"]).output().await.map_err(|error| broken(error.to_string()))?;
         let entries: Vec<Value> = serde_json::from_slice(&output.stdout).map_err(|error| broken(error.to_string()))?;
         entries
             .iter()

@@ -46,13 +46,21 @@ impl Payments {
     }
 
     pub(crate) fn log_text(&self) -> Result<String, Failure> {
-        std::fs::read_to_string(&self.log)
-            .map(|text| text.trim_end().to_owned())
-            .map_err(|error| Failure::host("HP0780", format!("the payments server's log cannot be read: {error}"), "check the folder for temporary files"))
+        std::fs::read_to_string(&self.log).map(|text| text.trim_end().to_owned()).map_err(|error| {
+            Failure::host(
+                "HP0780",
+                format!("the payments server's log cannot be read: {error}"),
+                "check the folder for temporary files",
+            )
+        })
     }
 }
 
-async fn refund(State(books): State<Arc<Mutex<Books>>>, headers: HeaderMap, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
+async fn refund(
+    State(books): State<Arc<Mutex<Books>>>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> (StatusCode, Json<Value>) {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let mut books = books.lock().unwrap_or_else(PoisonError::into_inner);
     let known = books.receipts.get(&key).cloned();
@@ -60,7 +68,8 @@ async fn refund(State(books): State<Arc<Mutex<Books>>>, headers: HeaderMap, Json
     if writeln!(books.log, "{line}").and_then(|()| books.log.sync_data()).is_err() {
         return (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": "the log cannot be written" })));
     }
-    let receipt = known.unwrap_or_else(|| json!({ "refund_id": format!("re_{}", books.receipts.len() + 1), "status": "refunded" }));
+    let receipt = known
+        .unwrap_or_else(|| json!({ "refund_id": format!("re_{}", books.receipts.len() + 1), "status": "refunded" }));
     books.receipts.insert(key, receipt.clone());
     (StatusCode::CREATED, Json(receipt))
 }

@@ -29,7 +29,9 @@ pub(super) fn build(manifest: &Path, toolchain: &Toolchain) -> Result<Vec<Module
         .output()
         .map_err(|error| BuildError::Program { program, reason: error.to_string() })?;
     if !output.status.success() {
-        return Err(BuildError::Compile(output.status.code().map_or_else(|| "by signal".into(), |code| code.to_string())));
+        return Err(BuildError::Compile(
+            output.status.code().map_or_else(|| "by signal".into(), |code| code.to_string()),
+        ));
     }
     Ok(modules(&String::from_utf8_lossy(&output.stdout)))
 }
@@ -40,7 +42,9 @@ fn modules(messages: &str) -> Vec<Module> {
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact")
-        .filter(|message| message["target"]["crate_types"].as_array().is_some_and(|types| types.iter().any(|kind| kind == "cdylib")))
+        .filter(|message| {
+            message["target"]["crate_types"].as_array().is_some_and(|types| types.iter().any(|kind| kind == "cdylib"))
+        })
         .filter_map(|message| {
             let files = message["filenames"].as_array()?;
             let file = files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm"))?;
@@ -68,12 +72,22 @@ mod tests {
     #[test]
     fn finds_what_cargo_made() {
         let messages = concat!(
-            r#"{"reason":"compiler-artifact","package_id":"path+file:///w/serde#1.0.0","target":{"crate_types":["lib"]},"filenames":["/t/libserde.rlib"]}"#, "\n",
-            r#"{"reason":"compiler-artifact","package_id":"path+file:///w/nodes/gate#approval-gate@0.1.0","target":{"crate_types":["cdylib","rlib"]},"filenames":["/t/libapproval_gate.rlib","/t/approval_gate.wasm"]}"#, "\n",
-            r#"{"reason":"compiler-artifact","package_id":"path+file:///w/probe#0.1.0","target":{"crate_types":["cdylib"]},"filenames":["/t/probe.wasm"]}"#, "\n",
+            r#"{"reason":"compiler-artifact","package_id":"path+file:///w/serde#1.0.0","target":{"crate_types":["lib"]},"filenames":["/t/libserde.rlib"]}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","package_id":"path+file:///w/nodes/gate#approval-gate@0.1.0","target":{"crate_types":["cdylib","rlib"]},"filenames":["/t/libapproval_gate.rlib","/t/approval_gate.wasm"]}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","package_id":"path+file:///w/probe#0.1.0","target":{"crate_types":["cdylib"]},"filenames":["/t/probe.wasm"]}"#,
+            "\n",
             "not json\n",
         );
-        let found: Vec<(String, PathBuf)> = modules(messages).into_iter().map(|module| (module.name, module.path)).collect();
-        assert_eq!(found, [("approval-gate".into(), PathBuf::from("/t/approval_gate.wasm")), ("probe".into(), PathBuf::from("/t/probe.wasm"))]);
+        let found: Vec<(String, PathBuf)> =
+            modules(messages).into_iter().map(|module| (module.name, module.path)).collect();
+        assert_eq!(
+            found,
+            [
+                ("approval-gate".into(), PathBuf::from("/t/approval_gate.wasm")),
+                ("probe".into(), PathBuf::from("/t/probe.wasm"))
+            ]
+        );
     }
 }

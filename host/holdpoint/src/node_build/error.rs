@@ -62,12 +62,16 @@ impl BuildError {
         match self {
             Self::NoPackage(_) => "name the folder of the node's package, or of a workspace of nodes".into(),
             Self::NoNode(_) => "give the package `[lib] crate-type = [\"cdylib\"]`".into(),
-            Self::NoToolchain(_) => "with rustup: `rustup target add wasm32-unknown-unknown`; on Debian or Ubuntu, as root: \
+            Self::NoToolchain(_) => {
+                "with rustup: `rustup target add wasm32-unknown-unknown`; on Debian or Ubuntu, as root: \
                                      `apt-get install rustc-web cargo-web rust-web-src lld-22`"
-                .into(),
+                    .into()
+            }
             Self::Program { .. } => "see what the program said; run it by hand to find out more".into(),
             Self::Compile(_) => "mend what the compiler names".into(),
-            Self::NotAComponent { .. } => "use the SDK's #[node] attribute, and nothing that needs a file, a socket or a clock".into(),
+            Self::NotAComponent { .. } => {
+                "use the SDK's #[node] attribute, and nothing that needs a file, a socket or a clock".into()
+            }
             Self::Output { .. } => "check the path, its permissions and the room on the disk".into(),
         }
     }

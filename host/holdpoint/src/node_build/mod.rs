@@ -58,15 +58,18 @@ pub fn build(
     if modules.is_empty() {
         return Err(BuildError::NoNode(request.path.clone()));
     }
-    let folder_unusable = |error: std::io::Error| BuildError::Output { path: request.out.clone(), reason: error.to_string() };
+    let folder_unusable =
+        |error: std::io::Error| BuildError::Output { path: request.out.clone(), reason: error.to_string() };
     std::fs::create_dir_all(&request.out).map_err(folder_unusable)?;
     let mut built = Vec::new();
     for module in modules {
         let bytes = std::fs::read(&module.path)
             .map_err(|error| BuildError::Output { path: module.path.clone(), reason: error.to_string() })?;
-        let component = wrap(&bytes).map_err(|reason| BuildError::NotAComponent { name: module.name.clone(), reason })?;
+        let component =
+            wrap(&bytes).map_err(|reason| BuildError::NotAComponent { name: module.name.clone(), reason })?;
         let path = request.out.join(format!("{}.wasm", module.name));
-        replace(&path, &component).map_err(|error| BuildError::Output { path: path.clone(), reason: error.to_string() })?;
+        replace(&path, &component)
+            .map_err(|error| BuildError::Output { path: path.clone(), reason: error.to_string() })?;
         built.push(Built { name: module.name, component: path });
     }
     Ok(built)

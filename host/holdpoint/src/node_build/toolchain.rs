@@ -56,7 +56,11 @@ impl Environment {
             rustup_may_install: std::env::var("RUSTUP_AUTO_INSTALL").map_or(true, |value| value != "0"),
             system_compiler: ["/usr/bin/rustc", "/usr/bin/cargo"].iter().all(|path| Path::new(path).exists())
                 && system_sources(),
-            linker: (14..=30).rev().map(|version| format!("wasm-ld-{version}")).chain(["wasm-ld".into()]).find(|name| find(name).is_some()),
+            linker: (14..=30)
+                .rev()
+                .map(|version| format!("wasm-ld-{version}"))
+                .chain(["wasm-ld".into()])
+                .find(|name| find(name).is_some()),
             apt: find("apt-get").is_some(),
             root: is_root(),
         }
@@ -77,8 +81,12 @@ pub fn choose(environment: &Environment) -> Result<Toolchain, BuildError> {
     match &environment.linker {
         Some(linker) if environment.system_compiler => Ok(Toolchain::System { linker: linker.clone() }),
         _ if environment.apt && environment.root => Ok(Toolchain::InstallSystem),
-        _ if environment.apt => Err(BuildError::NoToolchain("packages are missing, and only root may install them".into())),
-        _ => Err(BuildError::NoToolchain("the active toolchain lacks the target, and neither rustup nor apt-get may add it".into())),
+        _ if environment.apt => {
+            Err(BuildError::NoToolchain("packages are missing, and only root may install them".into()))
+        }
+        _ => Err(BuildError::NoToolchain(
+            "the active toolchain lacks the target, and neither rustup nor apt-get may add it".into(),
+        )),
     }
 }
 
@@ -94,12 +102,20 @@ pub fn provide(progress: &mut dyn FnMut(&str)) -> Result<Toolchain, BuildError> 
             Ok(Toolchain::Active)
         }
         Toolchain::InstallSystem => {
-            progress(&format!("installing {} with apt-get (about 500 MB; they do not disturb rustup)", PACKAGES.join(" ")));
+            progress(&format!(
+                "installing {} with apt-get (about 500 MB; they do not disturb rustup)",
+                PACKAGES.join(" ")
+            ));
             run(Command::new("apt-get").args(["update", "-qq"]))?;
-            run(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(PACKAGES).env("DEBIAN_FRONTEND", "noninteractive"))?;
+            run(Command::new("apt-get")
+                .args(["install", "-y", "-qq", "--no-install-recommends"])
+                .args(PACKAGES)
+                .env("DEBIAN_FRONTEND", "noninteractive"))?;
             match choose(&Environment::of_this_machine())? {
                 system @ Toolchain::System { .. } => Ok(system),
-                _ => Err(BuildError::NoToolchain("the packages were installed, and still no compiler or linker is found".into())),
+                _ => Err(BuildError::NoToolchain(
+                    "the packages were installed, and still no compiler or linker is found".into(),
+                )),
             }
         }
         ready => Ok(ready),
@@ -147,14 +163,19 @@ impl fmt::Display for Toolchain {
         match self {
             Self::Active => write!(formatter, "the active toolchain, which has {TARGET}"),
             Self::AddTarget => write!(formatter, "the active toolchain, once rustup has added {TARGET}"),
-            Self::System { linker } => write!(formatter, "the system's compiler with its own standard library and {linker}"),
-            Self::InstallSystem => write!(formatter, "the system's compiler, once apt-get has installed {}", PACKAGES.join(" ")),
+            Self::System { linker } => {
+                write!(formatter, "the system's compiler with its own standard library and {linker}")
+            }
+            Self::InstallSystem => {
+                write!(formatter, "the system's compiler, once apt-get has installed {}", PACKAGES.join(" "))
+            }
         }
     }
 }
 
 fn active_has_target() -> bool {
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).stderr(Stdio::null()).output();
+    let output =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).stderr(Stdio::null()).output();
     let Ok(output) = output else { return false };
     let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -211,10 +232,25 @@ mod tests {
         let nothing = Environment::default;
         let linker = || Some("wasm-ld-22".to_owned());
         let system = || Toolchain::System { linker: "wasm-ld-22".into() };
-        check(Environment { target_installed: true, rustup: true, rustup_may_install: true, ..nothing() }, Ok(Toolchain::Active));
-        check(Environment { rustup: true, rustup_may_install: true, system_compiler: true, linker: linker(), ..nothing() }, Ok(Toolchain::AddTarget));
+        check(
+            Environment { target_installed: true, rustup: true, rustup_may_install: true, ..nothing() },
+            Ok(Toolchain::Active),
+        );
+        check(
+            Environment {
+                rustup: true,
+                rustup_may_install: true,
+                system_compiler: true,
+                linker: linker(),
+                ..nothing()
+            },
+            Ok(Toolchain::AddTarget),
+        );
         check(Environment { rustup: true, system_compiler: true, linker: linker(), ..nothing() }, Ok(system()));
-        check(Environment { rustup: true, system_compiler: true, apt: true, root: true, ..nothing() }, Ok(Toolchain::InstallSystem));
+        check(
+            Environment { rustup: true, system_compiler: true, apt: true, root: true, ..nothing() },
+            Ok(Toolchain::InstallSystem),
+        );
         check(Environment { rustup: true, apt: true, root: true, ..nothing() }, Ok(Toolchain::InstallSystem));
         check(Environment { rustup: true, apt: true, ..nothing() }, Err("HP0742"));
         check(nothing(), Err("HP0742"));

@@ -56,7 +56,10 @@ pub(crate) async fn run(store: &mut Store<State>, node: &NodePre<State>, input: 
 }
 
 /// Starts a guest and asks it to describe itself. The error is how it failed.
-pub(crate) async fn describe(store: &mut Store<State>, node: &NodePre<State>) -> Result<types::Description, NodeOutcome> {
+pub(crate) async fn describe(
+    store: &mut Store<State>,
+    node: &NodePre<State>,
+) -> Result<types::Description, NodeOutcome> {
     let finished = bounded(store, async |store| {
         let node = node.instantiate_async(&mut *store).await.map_err(|error| (Phase::Start, error))?;
         node.call_describe(&mut *store).await.map_err(|error| (Phase::Run, error))
@@ -99,7 +102,8 @@ async fn bounded<T>(store: &mut Store<State>, guest: impl AsyncFnOnce(&mut Store
 /// The guest's input; refused when a part of it is larger than guests are handed.
 pub(crate) fn input(call: &NodeCall, bytes_max: usize) -> Result<types::Input, Exceeded> {
     let task = &call.task;
-    let state = serde_json::to_string(&call.state).map_err(|error| Exceeded { limit: "value-size", message: error.to_string() })?;
+    let state = serde_json::to_string(&call.state)
+        .map_err(|error| Exceeded { limit: "value-size", message: error.to_string() })?;
     json::check_size(state.len(), "the state", bytes_max)?;
     let write = |value: &Value, what| json::write(value, what, bytes_max);
     Ok(types::Input {

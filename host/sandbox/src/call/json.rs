@@ -42,7 +42,10 @@ pub(crate) fn write(value: &Value, what: &str, bytes_max: usize) -> Result<Strin
 
 pub(crate) fn check_size(bytes: usize, what: &str, bytes_max: usize) -> Result<(), Exceeded> {
     if bytes > bytes_max {
-        return Err(Exceeded { limit: "value-size", message: format!("{what} has {bytes} bytes; the limit is {bytes_max}") });
+        return Err(Exceeded {
+            limit: "value-size",
+            message: format!("{what} has {bytes} bytes; the limit is {bytes_max}"),
+        });
     }
     Ok(())
 }

@@ -60,7 +60,9 @@ impl ResourceLimiter for MemoryLimiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) && (desired as u64).saturating_mul(ELEMENT_BYTES) <= self.bytes_max {
+        if maximum.is_some_and(|maximum| desired > maximum)
+            && (desired as u64).saturating_mul(ELEMENT_BYTES) <= self.bytes_max
+        {
             return Ok(false);
         }
         self.grow((desired.saturating_sub(current) as u64).saturating_mul(ELEMENT_BYTES))

@@ -39,7 +39,11 @@ pub(crate) fn died(state: &mut State, phase: Phase, error: &wasmtime::Error) -> 
         return trapped(state, format!("the node called exit({})", exit.0));
     }
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
-        return Exceeded { limit: "handles", message: format!("the node held more than {} handles", state.limits.handles) }.into();
+        return Exceeded {
+            limit: "handles",
+            message: format!("the node held more than {} handles", state.limits.handles),
+        }
+        .into();
     }
     let text = error.root_cause().to_string();
     // wasmtime has no public types for these.
@@ -81,11 +85,16 @@ pub(crate) fn returned(state: &State, result: Result<types::Command, types::Fail
 
 fn read_command(state: &State, command: types::Command) -> Result<Command, NodeOutcome> {
     let bytes_max = state.limits.value_bytes;
-    let Value::Object(update) = json::read(&command.update, "the command's update", "invalid-command", bytes_max)? else {
+    let Value::Object(update) = json::read(&command.update, "the command's update", "invalid-command", bytes_max)?
+    else {
         return Err(malformed("invalid-command", "the command's update is not a JSON object".to_owned()));
     };
     if command.goto.len() > state.limits.destinations {
-        let message = format!("the command names {} destinations; the limit is {}", command.goto.len(), state.limits.destinations);
+        let message = format!(
+            "the command names {} destinations; the limit is {}",
+            command.goto.len(),
+            state.limits.destinations
+        );
         return Err(Exceeded { limit: "destinations", message }.into());
     }
     let goto = command
@@ -111,7 +120,9 @@ fn read_failure(state: &State, failure: types::Failure) -> Result<Failure, NodeO
     code.truncate(code.floor_char_boundary(FAILURE_CODE_BYTES_MAX));
     let details = match details {
         // A failure is worth more than the form of its details: text that is no JSON is kept as text.
-        Some(text) => Some(json::parse(&text, "the failure's details", state.limits.value_bytes)?.unwrap_or(Value::String(text))),
+        Some(text) => {
+            Some(json::parse(&text, "the failure's details", state.limits.value_bytes)?.unwrap_or(Value::String(text)))
+        }
         None => None,
     };
     Ok(Failure { code, message: cut(&message), retryable, retry_after_ms, details })

@@ -192,9 +192,11 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_between_characters() {
-        let lines = heard(&CallLimits::default(), |reporter| reporter.log(LogLevel::Info, &"ä".repeat(10_000)).expect("fits"));
+        let lines =
+            heard(&CallLimits::default(), |reporter| reporter.log(LogLevel::Info, &"ä".repeat(10_000)).expect("fits"));
         assert!(lines[0].ends_with("ä… (3616 bytes more)"), "{}", &lines[0][lines[0].len() - 40..]);
-        let lines = heard(&CallLimits::default(), |reporter| reporter.print(Stream::Output, &[b'x'; 40_000]).expect("fits"));
+        let lines =
+            heard(&CallLimits::default(), |reporter| reporter.print(Stream::Output, &[b'x'; 40_000]).expect("fits"));
         assert_eq!(lines.len(), 1);
     }
 

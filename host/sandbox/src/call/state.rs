@@ -148,5 +148,11 @@ impl State {
 
 /// A failure that the host reports in the author's name because the author's value was malformed. Never retried: it would be the same again.
 pub(crate) fn malformed(code: &str, message: String) -> NodeOutcome {
-    NodeOutcome::Failed(Failure { code: code.to_owned(), message, retryable: false, retry_after_ms: None, details: None })
+    NodeOutcome::Failed(Failure {
+        code: code.to_owned(),
+        message,
+        retryable: false,
+        retry_after_ms: None,
+        details: None,
+    })
 }

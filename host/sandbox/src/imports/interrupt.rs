@@ -46,9 +46,12 @@ impl State {
             Err(outcome) => return self.end(outcome),
         };
         let payload_digest = Digest::of_json(&payload);
-        let recorded = self.running(function)?.call.answers.iter().find(|recorded| {
-            recorded.occurrence == occurrence && recorded.payload_digest == payload_digest
-        });
+        let recorded = self
+            .running(function)?
+            .call
+            .answers
+            .iter()
+            .find(|recorded| recorded.occurrence == occurrence && recorded.payload_digest == payload_digest);
         if let Some(recorded) = recorded {
             return Ok(recorded.answer.clone());
         }
@@ -59,7 +62,10 @@ impl State {
                 Ok(document) => match Schema::compile(document) {
                     Ok(schema) => Some(schema.document().clone()),
                     Err(reason) => {
-                        return self.end(malformed("invalid-answer-schema", format!("the answer's schema is no JSON Schema: {reason}")));
+                        return self.end(malformed(
+                            "invalid-answer-schema",
+                            format!("the answer's schema is no JSON Schema: {reason}"),
+                        ));
                     }
                 },
                 Err(outcome) => return self.end(outcome),

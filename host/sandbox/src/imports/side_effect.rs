@@ -27,14 +27,19 @@ impl side_effect::Host for State {
 }
 
 impl State {
-    async fn perform_operations(&mut self, operations: Vec<side_effect::Operation>) -> wasmtime::Result<Vec<Performed>> {
+    async fn perform_operations(
+        &mut self,
+        operations: Vec<side_effect::Operation>,
+    ) -> wasmtime::Result<Vec<Performed>> {
         self.running("perform")?;
         // All requests are read before any is sent: one that is too large ends the call with nothing done.
         let mut invalid = Vec::new();
         let mut requests = Vec::with_capacity(operations.len());
         for (index, operation) in operations.into_iter().enumerate() {
             match json::parse(&operation.request, "the operation's request", self.limits.value_bytes) {
-                Ok(Ok(request)) => requests.push(OperationRequest { id: operation.id, connector: operation.connector, request }),
+                Ok(Ok(request)) => {
+                    requests.push(OperationRequest { id: operation.id, connector: operation.connector, request })
+                }
                 Ok(Err(reason)) => invalid.push((index, format!("the request is not valid JSON: {reason}"))),
                 Err(exceeded) => return self.end(exceeded),
             }

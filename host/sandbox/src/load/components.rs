@@ -140,7 +140,8 @@ impl Runtime {
 
     async fn compile(&self, name: String, bytes: Vec<u8>) -> Result<Component, Error> {
         if bytes.len() > self.options.component_bytes_max {
-            let message = format!("{} bytes; `component_bytes_max` is {}", bytes.len(), self.options.component_bytes_max);
+            let message =
+                format!("{} bytes; `component_bytes_max` is {}", bytes.len(), self.options.component_bytes_max);
             return Err(Error::TooLarge(message));
         }
         let (engine, disk) = (self.engine.clone(), self.disk.clone());
@@ -149,11 +150,14 @@ impl Runtime {
             shape.check_imports()?;
             shape.check_exports()?;
             let component = wrap::as_component(&bytes, &shape)?;
-            let component = Component::from_binary(&engine, &component).map_err(|error| Error::NotWasm(format!("{error:#}")))?;
+            let component =
+                Component::from_binary(&engine, &component).map_err(|error| Error::NotWasm(format!("{error:#}")))?;
             if let Some(disk) = disk {
                 match component.serialize() {
                     Ok(code) => disk.store(&name, &code),
-                    Err(error) => tracing::warn!(error = format!("{error:#}"), "compiled code could not be written down"),
+                    Err(error) => {
+                        tracing::warn!(error = format!("{error:#}"), "compiled code could not be written down")
+                    }
                 }
             }
             Ok(component)
@@ -164,7 +168,9 @@ impl Runtime {
     /// How many slots an instance takes. Memories and tables come from pools of that many.
     fn slots_of(&self, component: &Component) -> Result<u32, Error> {
         let Some(required) = component.resources_required() else {
-            return Err(Error::TooLarge("it instantiates modules that it imports, so that its needs are not known".to_owned()));
+            return Err(Error::TooLarge(
+                "it instantiates modules that it imports, so that its needs are not known".to_owned(),
+            ));
         };
         let slots = required.num_memories.max(required.num_tables).max(1);
         if slots > self.slots_max {

@@ -95,7 +95,9 @@ impl DiskCache {
             let entry = entry?;
             let path = entry.path();
             // Another process may have removed it meanwhile.
-            if let (Some(EXTENSION | "temporary"), Ok(metadata)) = (path.extension().and_then(|text| text.to_str()), entry.metadata()) {
+            if let (Some(EXTENSION | "temporary"), Ok(metadata)) =
+                (path.extension().and_then(|text| text.to_str()), entry.metadata())
+            {
                 files.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), path));
             }
         }

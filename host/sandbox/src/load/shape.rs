@@ -47,7 +47,8 @@ impl Shape {
     /// Reads the outermost level of the bytes. Does not validate what lies inside.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
         let broken = |error: wasmparser::BinaryReaderError| Error::NotWasm(error.to_string());
-        let mut shape = Self { kind: Kind::CoreModule, imports: Vec::new(), exports: Vec::new(), has_component_type: false };
+        let mut shape =
+            Self { kind: Kind::CoreModule, imports: Vec::new(), exports: Vec::new(), has_component_type: false };
         let mut depth = 0_u32;
         for payload in Parser::new(0).parse_all(bytes) {
             match payload.map_err(broken)? {
@@ -95,7 +96,8 @@ impl Shape {
 
     /// Refuses imports that no node gets.
     pub(crate) fn check_imports(&self) -> Result<(), Error> {
-        let imports: Vec<String> = self.imports.iter().filter(|import| !is_served(self.kind, import)).cloned().collect();
+        let imports: Vec<String> =
+            self.imports.iter().filter(|import| !is_served(self.kind, import)).cloned().collect();
         if imports.is_empty() { Ok(()) } else { Err(Error::ForeignImports { imports }) }
     }
 
@@ -103,7 +105,9 @@ impl Shape {
     pub(crate) fn check_exports(&self) -> Result<(), Error> {
         let problems: Vec<String> = EXPORTS
             .iter()
-            .filter(|wanted| !self.exports.iter().any(|export| export == *wanted || export.strip_prefix("cm32p2||") == Some(wanted)))
+            .filter(|wanted| {
+                !self.exports.iter().any(|export| export == *wanted || export.strip_prefix("cm32p2||") == Some(wanted))
+            })
             .map(|wanted| format!("it does not export `{wanted}`"))
             .collect();
         if problems.is_empty() { Ok(()) } else { Err(Error::WrongWorld { problems }) }
@@ -127,7 +131,9 @@ fn is_served(kind: Kind, import: &str) -> bool {
     let is_version = |compatible: &str| {
         version.strip_prefix(compatible).is_some_and(|rest| {
             (scheme && rest.is_empty())
-                || rest.strip_prefix('.').is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+                || rest
+                    .strip_prefix('.')
+                    .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
         })
     };
     match package.split_once(':') {
@@ -165,7 +171,9 @@ mod tests {
     #[test]
     fn broken_bytes_are_refused() {
         let module = wat::parse_str("(module (memory 1) (func (export \"f\")))").expect("valid");
-        let component = wat::parse_str("(component (import \"a:b/c@1.0.0\" (instance)) (core module (import \"x\" \"y\" (func))))").expect("valid");
+        let component =
+            wat::parse_str("(component (import \"a:b/c@1.0.0\" (instance)) (core module (import \"x\" \"y\" (func))))")
+                .expect("valid");
         let shape = Shape::read(&component).expect("whole");
         assert_eq!((shape.kind, shape.imports), (Kind::Component, vec!["a:b/c@1.0.0".to_owned()]));
         for bytes in [&module, &component] {

@@ -5,6 +5,8 @@ use wit_parser::Resolve;
 
 /// The interfaces of `wasi` that test guests use, no more of each than they use.
 const WASI: &str = r#"
+package test:guests;
+
 package wasi:io@0.2.0 {
     interface poll { resource pollable { ready: func() -> bool; block: func(); } }
     interface error { resource error; }
@@ -53,7 +55,6 @@ package test:foreign {
     world other { import holdpoint:node/report@0.1.0; export describe: func() -> string; export run: func() -> u32; }
     world half { export describe: func() -> string; }
 }
-package test:foreign-main;
 "#;
 
 /// What every guest has: the imports of the contract, an allocator, and a way to return.

@@ -1,5 +1,10 @@
 //! What the tests share: guests, calls, and a sandbox to run them in.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part; a test that cannot unwrap has failed")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part; a test that cannot unwrap has failed"
+)]
 
 pub mod guest;
 
@@ -13,8 +18,8 @@ use holdpoint_graph::definition::Limits;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, NodeName, TaskId, ThreadId};
 use holdpoint_graph::nodes::{
-    Answer, JournalError, LogLevel, NodeCall, NodeOutcome, NodeReport, Nodes as _, RecordedAnswer, TaskIdentity, TaskJournal, TaskReport,
-    Verdict,
+    Answer, JournalError, LogLevel, NodeCall, NodeOutcome, NodeReport, Nodes as _, RecordedAnswer, TaskIdentity,
+    TaskJournal, TaskReport, Verdict,
 };
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_sandbox::{CallLimits, ComponentSource, Options, Sandbox};
@@ -120,7 +125,8 @@ impl Bench {
 
     pub fn with_connectors(options: Options, configuration: &str) -> Self {
         let shelf = Arc::new(Shelf::default());
-        let configuration = Configuration::parse(configuration, "holdpoint.toml".as_ref(), &|_| None).expect("a valid configuration");
+        let configuration =
+            Configuration::parse(configuration, "holdpoint.toml".as_ref(), &|_| None).expect("a valid configuration");
         let effects = Effects::new(configuration, Arc::new(MemoryStore::default()), Arc::new(Stopped));
         let sandbox = Sandbox::new(options, shelf.clone(), effects).expect("a sandbox");
         Self { sandbox, shelf }

@@ -24,7 +24,20 @@ fn write(session: &super::session::Session, count: usize) -> Result<Duration> {
     let graph = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     session.execute(
         statements::THREAD_INSERT,
-        params!["raw", "raw", graph, "bench", "running", "owner", 1_700_000_030_000_i64, id(0), 0, None::<String>, 1, 1_700_000_000_000_i64],
+        params![
+            "raw",
+            "raw",
+            graph,
+            "bench",
+            "running",
+            "owner",
+            1_700_000_030_000_i64,
+            id(0),
+            0,
+            None::<String>,
+            1,
+            1_700_000_000_000_i64
+        ],
     )?;
     let begun = Instant::now();
     for number in 1..=count {
@@ -32,15 +45,37 @@ fn write(session: &super::session::Session, count: usize) -> Result<Duration> {
         let (thread, version) = session
             .first(
                 statements::THREAD_UPDATE,
-                params!["raw", 1, None::<String>, 0, false, 1_700_000_030_000_i64, id(number), "running", None::<String>, 1, 1, 1_700_000_000_000_i64],
+                params![
+                    "raw",
+                    1,
+                    None::<String>,
+                    0,
+                    false,
+                    1_700_000_030_000_i64,
+                    id(number),
+                    "running",
+                    None::<String>,
+                    1,
+                    1,
+                    1_700_000_000_000_i64
+                ],
                 |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
             )?
             .ok_or_else(|| Error::Invalid("the thread of the measurement is gone".into()))?;
         session.execute(
             statements::CHECKPOINT_INSERT,
             params![
-                thread, id(number), id(number - 1), i64::try_from(number).unwrap_or(i64::MAX), "loop", 1_700_000_000_000_i64,
-                1_700_000_000_000_i64, 1, r#"[{"pull":"a"}]"#, None::<String>, format!("{{\"log\":{version}}}")
+                thread,
+                id(number),
+                id(number - 1),
+                i64::try_from(number).unwrap_or(i64::MAX),
+                "loop",
+                1_700_000_000_000_i64,
+                1_700_000_000_000_i64,
+                1,
+                r#"[{"pull":"a"}]"#,
+                None::<String>,
+                format!("{{\"log\":{version}}}")
             ],
         )?;
         let checkpoint = session.key_inserted();
@@ -50,7 +85,18 @@ fn write(session: &super::session::Session, count: usize) -> Result<Duration> {
         )?;
         session.execute(
             statements::TASK_UPSERT,
-            params![checkpoint, id(number), "a", "pull:a", "done", 1, 1_700_000_000_000_i64, 1, None::<String>, r#"{"update":{"log":[1]},"goto":[]}"#],
+            params![
+                checkpoint,
+                id(number),
+                "a",
+                "pull:a",
+                "done",
+                1,
+                1_700_000_000_000_i64,
+                1,
+                None::<String>,
+                r#"{"update":{"log":[1]},"goto":[]}"#
+            ],
         )?;
         session.execute(statements::COMMIT, [])?;
     }

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use holdpoint_graph::ids::{Epoch, ThreadId};
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +32,9 @@ const BATCH_MAX: usize = 32;
 /// Requests that may wait: a few batches, so that the writer never starves. Beyond it callers wait before they hand over, and memory stays
 /// bounded.
 const QUEUE_MAX: usize = 256;
+
+/// How long the writer stays awake after a batch.
+const AWAKE: Duration = Duration::from_micros(150);
 
 /// What the writer is asked to do.
 pub(super) enum Work {
@@ -107,7 +111,7 @@ fn ended() -> Error {
 
 fn run(session: Session, mut requests: mpsc::Receiver<Request>, counters: &Counters) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while requests.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+    while next_batch(&mut requests, &mut batch) {
         let (works, replies): (Vec<Work>, Vec<_>) =
             batch.drain(..).map(|request| (request.work, request.reply)).unzip();
         for (reply, outcome) in replies.into_iter().zip(process(&session, &works, counters)) {
@@ -116,6 +120,30 @@ fn run(session: Session, mut requests: mpsc::Receiver<Request>, counters: &Count
         }
     }
     session.close();
+}
+
+/// Fills the batch with whatever is waiting; false when nobody can ask any more.
+///
+/// A thread that advances asks again within the time that one superstep takes. The writer stays awake for that long: to be woken costs it and the
+/// one who wakes it about as much as the flush. An idle store sleeps.
+fn next_batch(requests: &mut mpsc::Receiver<Request>, batch: &mut Vec<Request>) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < AWAKE {
+        match requests.try_recv() {
+            Ok(request) => {
+                batch.push(request);
+                while batch.len() < BATCH_MAX
+                    && let Ok(request) = requests.try_recv()
+                {
+                    batch.push(request);
+                }
+                return true;
+            }
+            Err(mpsc::error::TryRecvError::Disconnected) => return false,
+            Err(mpsc::error::TryRecvError::Empty) => std::hint::spin_loop(),
+        }
+    }
+    requests.blocking_recv_many(batch, BATCH_MAX) > 0
 }
 
 /// One outcome per work.
@@ -142,6 +170,15 @@ fn transact(session: &Session, works: &[Work], counters: &Counters) -> std::resu
     }
     let mut outcomes = Vec::with_capacity(works.len());
     for work in works {
+        // Without neighbours the transaction itself is guard enough.
+        if works.len() == 1 {
+            if let Err(Failure(error)) = apply(session, work) {
+                roll_back(session);
+                return Ok(vec![Err(error)]);
+            }
+            outcomes.push(Ok(()));
+            break;
+        }
         match guarded(session, work) {
             Ok(outcome) => outcomes.push(outcome),
             Err(Failure(error)) => {
@@ -165,12 +202,7 @@ fn transact(session: &Session, works: &[Work], counters: &Counters) -> std::resu
 /// Does one work under its own savepoint, so that its refusal leaves its neighbours alone. The outer error: the transaction is lost.
 fn guarded(session: &Session, work: &Work) -> Result<Outcome> {
     session.execute(statements::SAVEPOINT, [])?;
-    let done = match work {
-        Work::Commit(rows) => apply::commit(session, rows),
-        Work::DeleteThread(thread, epoch) => apply::delete_thread(session, thread, *epoch),
-        Work::PutContents(contents) => apply::contents(session, contents),
-    };
-    if let Err(failure) = done {
+    if let Err(failure) = apply(session, work) {
         if !session.in_transaction() {
             return Err(failure);
         }
@@ -180,6 +212,14 @@ fn guarded(session: &Session, work: &Work) -> Result<Outcome> {
     }
     session.execute(statements::RELEASE, [])?;
     Ok(Ok(()))
+}
+
+fn apply(session: &Session, work: &Work) -> Result<()> {
+    match work {
+        Work::Commit(rows) => apply::commit(session, rows),
+        Work::DeleteThread(thread, epoch) => apply::delete_thread(session, thread, *epoch),
+        Work::PutContents(contents) => apply::contents(session, contents),
+    }
 }
 
 fn roll_back(session: &Session) {

@@ -59,7 +59,10 @@ pub async fn run(context: &Context) -> Result<u8, Failure> {
 fn sandbox() -> Finding {
     match host::checking_sandbox() {
         Ok(sandbox) if sandbox.is_pooled() => Finding::good("sandbox", "memory comes from a reserved pool"),
-        Ok(_) => Finding::good("sandbox", "memory comes from the system call by call: no pool could be reserved, calls are slower"),
+        Ok(_) => Finding::good(
+            "sandbox",
+            "memory comes from the system call by call: no pool could be reserved, calls are slower",
+        ),
         Err(failure) => Finding::bad("sandbox", &failure),
     }
 }
@@ -73,7 +76,10 @@ fn store(context: &Context) -> Finding {
         return Finding::good("store", format!("{} is not there yet; the first run makes it", path.display()));
     }
     match context.host() {
-        Ok(_) => Finding::good("store", format!("{} opens, SQLite {}", path.display(), holdpoint_store::sqlite::library_version())),
+        Ok(_) => Finding::good(
+            "store",
+            format!("{} opens, SQLite {}", path.display(), holdpoint_store::sqlite::library_version()),
+        ),
         Err(failure) => Finding::bad("store", &failure),
     }
 }
@@ -89,7 +95,8 @@ fn configuration(context: &Context) -> Finding {
     };
     let problems = configuration.check(&path);
     if !problems.is_empty() {
-        let list: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.code, problem.message)).collect();
+        let list: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {}", problem.code, problem.message)).collect();
         let cures: Vec<&str> = problems.iter().map(|problem| problem.cure.as_str()).collect();
         return Finding { subject, ok: false, found: list.join("\n"), cure: cures.join("\n") };
     }

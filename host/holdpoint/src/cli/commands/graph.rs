@@ -23,7 +23,12 @@ pub async fn run(context: &Context, arguments: GraphArguments) -> Result<u8, Fai
             if context.json {
                 output::print_json(&json!({ "ok": true, "graph": graph.name.as_str(), "problems": [] }));
             } else {
-                output::print_text(&format!("{}: graph {} with {} nodes is in order", file.display(), graph.name, graph.nodes.len()));
+                output::print_text(&format!(
+                    "{}: graph {} with {} nodes is in order",
+                    file.display(),
+                    graph.name,
+                    graph.nodes.len()
+                ));
             }
         }
         GraphCommand::Show { file } => {

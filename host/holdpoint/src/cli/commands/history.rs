@@ -26,8 +26,7 @@ pub async fn run(context: &Context, arguments: HistoryArguments) -> Result<u8, F
         return Ok(EXIT_DONE);
     }
     let rows = entries.iter().map(|entry| {
-        let tasks: Vec<String> =
-            entry.tasks.iter().map(|task| format!("{} ×{}", task.node, task.executions)).collect();
+        let tasks: Vec<String> = entry.tasks.iter().map(|task| format!("{} ×{}", task.node, task.executions)).collect();
         vec![
             entry.step.to_string(),
             entry.source.name().into(),
@@ -45,7 +44,6 @@ pub async fn run(context: &Context, arguments: HistoryArguments) -> Result<u8, F
 /// # Errors
 /// When it is not one.
 pub fn checkpoint_id(text: &str) -> Result<CheckpointId, Failure> {
-    CheckpointId::parse(text).map_err(|error| {
-        Failure::invalid("HP0708", error.to_string(), "copy the id from `holdpoint history THREAD`")
-    })
+    CheckpointId::parse(text)
+        .map_err(|error| Failure::invalid("HP0708", error.to_string(), "copy the id from `holdpoint history THREAD`"))
 }

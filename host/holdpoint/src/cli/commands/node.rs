@@ -70,9 +70,11 @@ async fn inspect(context: &Context, path: &Path) -> Result<(), Failure> {
         let rows = value.as_object().into_iter().flatten().map(|(name, value)| {
             let text = match value {
                 Value::String(text) => text.clone(),
-                Value::Array(items) => {
-                    items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect::<Vec<_>>().join("\n")
-                }
+                Value::Array(items) => items
+                    .iter()
+                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
                 Value::Object(_) => format!("{value:#}"),
                 other => other.to_string(),
             };
@@ -103,6 +105,10 @@ fn inspection_json(inspection: &Inspection) -> Value {
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| {
-        Failure::invalid("HP0191", format!("{} cannot be read: {error}", path.display()), "check the path and its permissions")
+        Failure::invalid(
+            "HP0191",
+            format!("{} cannot be read: {error}", path.display()),
+            "check the path and its permissions",
+        )
     })
 }

@@ -32,7 +32,10 @@ pub async fn run(context: &Context, arguments: ThreadsArguments) -> Result<u8, F
             if context.json {
                 output::print_json(&json!({ "thread_id": id.as_str(), "deleted": true }));
             } else {
-                output::print_text(&format!("thread {} is deleted; records of its operations stay", output::visible(id.as_str())));
+                output::print_text(&format!(
+                    "thread {} is deleted; records of its operations stay",
+                    output::visible(id.as_str())
+                ));
             }
             Ok(EXIT_DONE)
         }
