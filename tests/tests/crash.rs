@@ -1,5 +1,11 @@
 //! `kill -9` at a hundred random moments of the refund run, from outside: `acknowledged-is-durable`, `effect-once`, and no thread is stuck.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests: a panic is a failed test, and what is printed is its report"
+)]
+
 use std::io::Read as _;
 use std::process::Child;
 use std::time::{Duration, Instant};

@@ -38,6 +38,12 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             }
         }
 
+        // Off wasm only tests call the node; it is no dead code all the same.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            let _ = <#name as ::holdpoint_node::Node>::execute;
+        };
+
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code)]
         const _: () = {

@@ -1,6 +1,6 @@
 //! The `#[node]` attribute of the Holdpoint node SDK. Use it as `holdpoint_node::node`.
 //!
-//! Layout: [`arguments`] reads what stands in the parentheses, [`expand`] writes the code.
+//! Layout: `arguments` reads what stands in the parentheses, `expand` writes the code.
 
 mod arguments;
 mod expand;

@@ -103,10 +103,7 @@ impl Cx {
     pub fn side_effects(&self, operations: Vec<Operation>) -> Vec<Result<serde_json::Value, Refusal>> {
         let texts = operations.into_iter().map(Operation::into_text).collect();
         let results = self.host.perform_all(texts);
-        results
-            .into_iter()
-            .map(|result| Ok(json::from_text(&result?, json::RESULT).map_err(Refusal::Failed)?))
-            .collect()
+        results.into_iter().map(|result| json::from_text(&result?, json::RESULT).map_err(Refusal::Failed)).collect()
     }
 
     pub(crate) fn perform(&self, operation: Operation) -> Result<String, Refusal> {

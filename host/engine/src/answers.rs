@@ -67,7 +67,7 @@ pub fn match_answers<'a>(
             for (id, value) in map {
                 match questions.iter().find(|question| question.id == *id) {
                     Some(question) if question.status == QuestionStatus::Pending => {
-                        accepted.push((question, value.clone()))
+                        accepted.push((question, value.clone()));
                     }
                     Some(question) => return Err(Error::AlreadySettled(Box::new(question.clone()))),
                     None => elsewhere.push(id.clone()),

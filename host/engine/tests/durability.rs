@@ -1,5 +1,11 @@
 //! `one-writer`, recovery and the commit budget of DESIGN section 12.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests: a panic is a failed test, and what is printed is its report"
+)]
+
 mod support;
 
 use std::sync::Arc;

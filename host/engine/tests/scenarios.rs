@@ -1,5 +1,11 @@
 //! LangGraph's semantics where we keep them and the deviations of DESIGN section 6; names in brackets are those of `reference/scenarios.md`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests: a panic is a failed test, and what is printed is its report"
+)]
+
 mod support;
 
 use holdpoint_engine::{Answers, Error, Input};

@@ -9,7 +9,7 @@
 //! * [`system`]: the host's clock and processes.
 //! * [`node_build`]: builds nodes for WebAssembly on machines with and without the target.
 //! * [`demo`]: the refund story, told by real processes.
-//! * [`bench`]: figures with their baselines.
+//! * [`bench`](mod@bench): figures with their baselines.
 //! * [`cli`]: the command line.
 //! * [`failure`]: every error with its code, cause and cure.
 

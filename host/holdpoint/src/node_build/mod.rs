@@ -35,16 +35,15 @@ pub struct Built {
     pub component: PathBuf,
 }
 
+/// Wraps a core module as a component, or says why it is no node.
+pub type Wrap<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>, String>;
+
 /// Builds every node of a package or workspace: compiles, wraps each core module as a component with `wrap`, writes them to the folder asked for.
 /// Says through `progress` what it does, and what it installs before it does so.
 ///
 /// # Errors
 /// [`BuildError`]; files that were there before are replaced only by whole new ones.
-pub fn build(
-    request: &BuildRequest,
-    wrap: &dyn Fn(&[u8]) -> Result<Vec<u8>, String>,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Vec<Built>, BuildError> {
+pub fn build(request: &BuildRequest, wrap: Wrap<'_>, progress: &mut dyn FnMut(&str)) -> Result<Vec<Built>, BuildError> {
     let manifest = request.path.join("Cargo.toml");
     if !manifest.is_file() {
         return Err(BuildError::NoPackage(request.path.clone()));

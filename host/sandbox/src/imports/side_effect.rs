@@ -38,7 +38,7 @@ impl State {
         for (index, operation) in operations.into_iter().enumerate() {
             match json::parse(&operation.request, "the operation's request", self.limits.value_bytes) {
                 Ok(Ok(request)) => {
-                    requests.push(OperationRequest { id: operation.id, connector: operation.connector, request })
+                    requests.push(OperationRequest { id: operation.id, connector: operation.connector, request });
                 }
                 Ok(Err(reason)) => invalid.push((index, format!("the request is not valid JSON: {reason}"))),
                 Err(exceeded) => return self.end(exceeded),

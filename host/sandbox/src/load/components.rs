@@ -156,7 +156,7 @@ impl Runtime {
                 match component.serialize() {
                     Ok(code) => disk.store(&name, &code),
                     Err(error) => {
-                        tracing::warn!(error = format!("{error:#}"), "compiled code could not be written down")
+                        tracing::warn!(error = format!("{error:#}"), "compiled code could not be written down");
                     }
                 }
             }

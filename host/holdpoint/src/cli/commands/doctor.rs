@@ -31,7 +31,7 @@ impl Finding {
 /// # Errors
 /// None of its own: what is wrong is in the report, and the exit code says whether anything is.
 pub async fn run(context: &Context) -> Result<u8, Failure> {
-    let findings = vec![
+    let findings = [
         Finding::good("holdpoint", env!("CARGO_PKG_VERSION")),
         sandbox(),
         store(context),
