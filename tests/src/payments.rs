@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 pub struct Payments {
     url: String,
     books: Arc<Mutex<Books>>,
-    _runtime: tokio::runtime::Runtime,
+    /// Ends in the background: a runtime may not be waited for from inside another.
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 /// What the server does with a request.
@@ -25,6 +26,8 @@ pub enum Manner {
     PayAlways,
     /// Refuses with this status.
     Refuse(u16),
+    /// Pays and never answers.
+    PaySilently,
 }
 
 /// One request as the server saw it.
@@ -48,6 +51,11 @@ struct Books {
 }
 
 impl Payments {
+    /// As [`Payments::start`], for tests that run inside a runtime themselves, where no other may be started.
+    pub fn start_on_thread() -> Self {
+        std::thread::spawn(Self::start).join().unwrap()
+    }
+
     /// Starts a server that de-duplicates.
     pub fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -56,7 +64,7 @@ impl Payments {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = Router::new().fallback(serve).with_state(Arc::clone(&books));
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { url, books, _runtime: runtime }
+        Self { url, books, runtime: Some(runtime) }
     }
 
     /// Its address.
@@ -67,6 +75,15 @@ impl Payments {
     /// Changes what it does with requests.
     pub fn behave(&self, manner: Manner) {
         lock(&self.books).manner = manner;
+    }
+
+    /// Waits until it has seen so many requests.
+    pub fn wait_for(&self, requests: usize) {
+        let begun = std::time::Instant::now();
+        while self.log().len() < requests {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "no request came");
+            std::thread::yield_now();
+        }
     }
 
     /// Everything that it saw.
@@ -80,16 +97,32 @@ impl Payments {
     }
 }
 
+impl Drop for Payments {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 async fn serve(State(books): State<Arc<Mutex<Books>>>, request: Request) -> (StatusCode, Json<Value>) {
+    let reply = enter(&books, request).await;
+    if lock(&books).manner == Manner::PaySilently {
+        std::future::pending::<()>().await;
+    }
+    reply
+}
+
+async fn enter(books: &Mutex<Books>, request: Request) -> (StatusCode, Json<Value>) {
     let line = format!("{} {}", request.method(), request.uri());
     let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap().to_owned()).unwrap_or_default();
     let bytes = body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-    let mut books = lock(&books);
+    let mut books = lock(books);
     let known = books.receipts.get(&key).cloned();
     let paid = match books.manner {
         Manner::Deduplicate => known.is_none(),
-        Manner::PayAlways => true,
+        Manner::PayAlways | Manner::PaySilently => true,
         Manner::Refuse(_) => false,
     };
     books.log.push(Entry { request: line, key: key.clone(), body, paid });

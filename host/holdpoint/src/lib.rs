@@ -11,7 +11,7 @@
 //! * [`demo`]: the refund story, told by real processes.
 //! * [`bench`](mod@bench): figures with their baselines.
 //! * [`cli`]: the command line.
-//! * [`failure`]: every error with its code, cause and cure.
+//! * [`failure`]: every error with its code, cause and cure; [`codes`]: the page of all codes.
 
 pub mod host;
 
@@ -25,6 +25,7 @@ pub mod demo;
 
 pub mod cli;
 
+pub mod codes;
 pub mod failure;
 
 pub use failure::Failure;

@@ -30,6 +30,30 @@ pub fn print_error(failure: &Failure) {
     print_note(&failure.to_string());
 }
 
+/// Shows on a terminal that work is going on, until it is dropped. Nothing is shown elsewhere, nor with `--json`.
+pub struct Progress(Option<indicatif::ProgressBar>);
+
+impl Progress {
+    /// Begins to show `text`.
+    pub fn begin(text: impl Into<String>, json: bool) -> Self {
+        const FRAME: std::time::Duration = std::time::Duration::from_millis(120);
+        if json {
+            return Self(None);
+        }
+        let bar = indicatif::ProgressBar::new_spinner().with_message(text.into());
+        bar.enable_steady_tick(FRAME);
+        Self(Some(bar))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// A table with a header.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::cli::arguments::ResumeArguments;
 use crate::cli::context::{Context, json_argument, thread_id};
-use crate::cli::output;
+use crate::cli::output::{self, Progress};
 use crate::failure::Failure;
 
 /// Answers, gives input, or continues.
@@ -21,11 +21,13 @@ pub async fn run(context: &Context, arguments: ResumeArguments) -> Result<u8, Fa
         None => None,
     };
     let host = context.existing_host()?;
+    let progress = Progress::begin(format!("resuming thread {thread}"), context.json);
     let view = match (answers, input) {
         (Some(answers), _) => host.engine.answer(&thread, &answers, &actor(arguments.by)).await,
         (None, Some(input)) => host.engine.input(&thread, input).await,
         (None, None) => host.engine.proceed(&thread).await,
     };
+    drop(progress);
     let view = view.map_err(|error| Failure::from_engine(&error))?;
     Ok(output::report_thread(&view, context.json))
 }

@@ -1,0 +1,93 @@
+//! Claiming a thread and driving it.
+
+use std::sync::Arc;
+
+use holdpoint_graph::definition::Graph;
+use holdpoint_graph::ids::{Epoch, ThreadId};
+use holdpoint_store::{Claim, Commit, Expect, Snapshot, ThreadRecord, ThreadStatus};
+
+use super::Engine;
+use crate::claim;
+use crate::driver::Driver;
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::task::Context;
+use crate::view::ThreadView;
+
+impl Engine {
+    /// Drives a thread that was claimed from `snapshot`.
+    pub(super) async fn drive(&self, snapshot: Snapshot, graph: Arc<Graph>) -> Result<ThreadView, Error> {
+        let epoch = snapshot.thread.epoch.next();
+        self.drive_at(snapshot, graph, epoch).await
+    }
+
+    pub(super) async fn drive_at(
+        &self,
+        snapshot: Snapshot,
+        graph: Arc<Graph>,
+        epoch: Epoch,
+    ) -> Result<ThreadView, Error> {
+        let inner = &self.inner;
+        let thread = snapshot.thread.id.clone();
+        let ledger = Arc::new(Ledger::new(
+            Arc::clone(&inner.store),
+            Arc::clone(&inner.clock),
+            thread.clone(),
+            epoch,
+            inner.config.lease_ms,
+        ));
+        let context = Arc::new(Context {
+            graph,
+            nodes: Arc::clone(&inner.nodes),
+            ledger,
+            thread: thread.clone(),
+            lineage: snapshot.thread.lineage,
+            epoch,
+        });
+        let driver = Driver {
+            context,
+            config: inner.config.clone(),
+            checkpoint: snapshot.checkpoint,
+            values: snapshot.values,
+            tasks: snapshot.tasks,
+            questions: snapshot.questions,
+        };
+        driver.drive().await?;
+        self.view(&thread).await
+    }
+
+    pub(super) fn claiming(&self, thread: &ThreadRecord, now_ms: u64) -> Commit {
+        self.writing(&thread.id, Expect::Epoch(thread.epoch), now_ms)
+    }
+
+    pub(super) fn writing(&self, thread: &ThreadId, expect: Expect, now_ms: u64) -> Commit {
+        let claim = Claim {
+            owner: self.inner.owners.own_name().to_owned(),
+            lease_until_ms: now_ms + self.inner.config.lease_ms,
+        };
+        Commit {
+            thread: thread.clone(),
+            expect,
+            claim: Some(claim),
+            release: false,
+            lease_until_ms: None,
+            settlements: Vec::new(),
+            checkpoints: Vec::new(),
+            head: None,
+            tasks: Vec::new(),
+            questions: Vec::new(),
+            operations: Vec::new(),
+            status: ThreadStatus::Running,
+            error: None,
+            at_ms: now_ms,
+        }
+    }
+
+    pub(super) fn check_free(&self, thread: &ThreadRecord) -> Result<(), Error> {
+        if claim::is_free(thread, self.inner.owners.as_ref(), self.inner.clock.now_ms()) {
+            Ok(())
+        } else {
+            Err(Error::Busy { thread: thread.id.clone(), owner: thread.owner.clone().unwrap_or_default() })
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The handle on everything that threads can be asked to do.
+//!
+//! Every request is accepted with one durable commit that also claims the thread, and then driven until the thread is done, fails or waits.
+//! Waiting costs nothing: no memory, no task, no timer.
+//!
+//! # Layout
+//!
+//! * `input`, `answer`, `replay`: what a thread can be asked to do; each is accepted or refused as a whole.
+//! * `claim`: claiming a thread and driving it.
+//! * `reads`: looking at threads. `refusal`: what the loser of a race is told.
+
+mod claim;
+
+mod answer;
+mod input;
+mod replay;
+
+mod reads;
+mod refusal;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use holdpoint_graph::clock::Clock;
+use holdpoint_graph::definition::{Component, Graph};
+use holdpoint_graph::digest::{Digest, canonical_json};
+use holdpoint_graph::document;
+use holdpoint_graph::ids::{QuestionId, ThreadId};
+use holdpoint_graph::nodes::Nodes;
+use holdpoint_store::{Content, QuestionStatus, Snapshot, Store};
+use serde_json::Value;
+
+use crate::claim::Owners;
+use crate::error::Error;
+use crate::view::ThreadView;
+
+/// How an engine works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How long a claim stands without a sign of life. It is prolonged at a third of that.
+    pub lease_ms: u64,
+    /// Tasks of one step that run at once.
+    pub tasks_max: usize,
+    /// A task that takes longer is stored as soon as it is done (DESIGN 6.2).
+    pub quick: Duration,
+    /// Supersteps without operations and quicker than `quick` that may be stored together with the one after them. What they write is a function
+    /// of what is durable, so a crash costs the time to run them again and nothing else. 0: each is stored before the next starts.
+    pub run_ahead_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { lease_ms: 30_000, tasks_max: 64, quick: Duration::from_millis(100), run_ahead_max: 1 }
+    }
+}
+
+/// A graph version that is stored: threads are pinned to its digest.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// Digest of the graph's document.
+    pub digest: Digest,
+    /// The graph; every component in it is named by digest.
+    pub graph: Arc<Graph>,
+}
+
+/// Input for a thread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    /// An object of channels.
+    pub values: Value,
+    /// Whether it may take the place of questions that wait for an answer. Without it, a waiting thread refuses input.
+    pub supersede: bool,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    nodes: Arc<dyn Nodes>,
+    clock: Arc<dyn Clock>,
+    owners: Arc<dyn Owners>,
+    config: Config,
+    /// Graph versions by digest. Held for look-ups only, never across an await.
+    graphs: Mutex<HashMap<Digest, Arc<Graph>>>,
+}
+
+impl Engine {
+    /// An engine over a store and whatever executes nodes.
+    pub fn new(
+        store: Arc<dyn Store>,
+        nodes: Arc<dyn Nodes>,
+        clock: Arc<dyn Clock>,
+        owners: Arc<dyn Owners>,
+        config: Config,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { store, nodes, clock, owners, config, graphs: Mutex::default() }) }
+    }
+
+    /// Stores a graph version, so that any process on the store can continue its threads. Every component must be named by digest.
+    ///
+    /// # Errors
+    /// [`Error::GraphUnavailable`] when a component is not; [`Error::Store`].
+    pub async fn deploy(&self, graph: Graph) -> Result<Deployment, Error> {
+        let digest = document::digest(&graph);
+        if let Some((name, _)) = graph.nodes.iter().find(|(_, node)| !matches!(node.component, Component::Digest(_))) {
+            let reason = format!("the component of node {name} is not named by digest");
+            return Err(Error::GraphUnavailable { digest, reason });
+        }
+        let missing = self.inner.store.missing_contents(std::slice::from_ref(&digest)).await?;
+        if !missing.is_empty() {
+            let bytes = canonical_json(&document::to_document(&graph)).into_bytes();
+            self.inner.store.put_contents(vec![Content { digest: digest.clone(), bytes }]).await?;
+        }
+        let graph = Arc::new(graph);
+        self.remember(&digest, &graph);
+        Ok(Deployment { digest, graph })
+    }
+
+    /// Gives input to a thread, creating it when it is new, and drives it.
+    ///
+    /// # Errors
+    /// Refusals leave the thread as it was. [`Error::Store`] and [`Error::TakenOver`] may come after the input was accepted.
+    pub async fn run(&self, thread: &ThreadId, deployment: &Deployment, input: Input) -> Result<ThreadView, Error> {
+        match self.inner.store.snapshot(thread, None).await? {
+            Some(snapshot) if snapshot.thread.graph != deployment.digest => Err(Error::OtherGraph {
+                thread: thread.clone(),
+                pinned: snapshot.thread.graph,
+                given: deployment.digest.clone(),
+            }),
+            Some(snapshot) => self.give_input(snapshot, &deployment.graph, input).await,
+            None => self.create(thread, deployment, input).await,
+        }
+    }
+
+    /// Gives input to a thread that exists and drives it.
+    ///
+    /// # Errors
+    /// As [`Engine::run`], and [`Error::ThreadNotFound`].
+    pub async fn input(&self, thread: &ThreadId, input: Input) -> Result<ThreadView, Error> {
+        let snapshot = self.snapshot(thread).await?;
+        let graph = self.graph(&snapshot.thread.graph).await?;
+        self.give_input(snapshot, &graph, input).await
+    }
+
+    /// Removes a thread that nobody advances. Its operations' records stay, so that their ids go on answering.
+    ///
+    /// # Errors
+    /// [`Error::ThreadNotFound`], [`Error::Busy`], [`Error::TakenOver`], [`Error::Store`].
+    pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
+        let record = self.inner.store.thread(thread).await?.ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
+        self.check_free(&record)?;
+        match self.inner.store.delete_thread(thread, record.epoch).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.lost(thread, error, &[]).await?),
+        }
+    }
+
+    async fn snapshot(&self, thread: &ThreadId) -> Result<Snapshot, Error> {
+        self.inner.store.snapshot(thread, None).await?.ok_or_else(|| Error::ThreadNotFound(thread.clone()))
+    }
+
+    async fn graph(&self, digest: &Digest) -> Result<Arc<Graph>, Error> {
+        let known = self.inner.graphs.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
+        if let Some(graph) = known {
+            return Ok(graph);
+        }
+        let unavailable = |reason: String| Error::GraphUnavailable { digest: digest.clone(), reason };
+        let bytes =
+            self.inner.store.content(digest).await?.ok_or_else(|| unavailable("it is not in the store".into()))?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| unavailable(error.to_string()))?;
+        let graph = Arc::new(document::from_document(&value).map_err(|problems| unavailable(problems.to_string()))?);
+        self.remember(digest, &graph);
+        Ok(graph)
+    }
+
+    fn remember(&self, digest: &Digest, graph: &Arc<Graph>) {
+        let mut graphs = self.inner.graphs.lock().unwrap_or_else(PoisonError::into_inner);
+        graphs.insert(digest.clone(), Arc::clone(graph));
+    }
+}
+
+fn pending_ids(snapshot: &Snapshot) -> Vec<QuestionId> {
+    let pending = snapshot.questions.iter().filter(|question| question.status == QuestionStatus::Pending);
+    pending.map(|question| question.id.clone()).collect()
+}
+
+/// 64 random bits for the ids of checkpoints that something from outside causes.
+fn entropy() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1 ^ uuid::Uuid::new_v4().as_u64_pair().0.rotate_left(17)
+}
