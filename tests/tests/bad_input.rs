@@ -1,11 +1,5 @@
 //! Bad input: each a stable code, a cause, a cure and an exit code; nothing is written and the thread stays answerable.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "tests: a panic is a failed test, and what is printed is its report"
-)]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,7 +1,5 @@
 //! `no-silent-doubt`: an operation whose outcome is unknown is never sent again by itself; its thread stops and shows it.
 
-#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
-
 use holdpoint_tests::graphs::Probes;
 use holdpoint_tests::payments::{Manner, Payments};
 use holdpoint_tests::program::Place;

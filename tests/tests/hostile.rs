@@ -1,11 +1,5 @@
 //! `isolated`: a guest can neither crash, stall nor fill the host. Each limit names itself, and the thread can be continued.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "tests: a panic is a failed test, and what is printed is its report"
-)]
-
 use std::time::Instant;
 
 use holdpoint_tests::graphs::Probes;

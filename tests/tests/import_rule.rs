@@ -1,11 +1,5 @@
 //! DESIGN section 3: which crate may import which. Read from Cargo's own description of the workspace.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "tests: a panic is a failed test, and what is printed is its report"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

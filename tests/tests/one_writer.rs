@@ -1,11 +1,5 @@
 //! Two processes at once on one thread: exactly one advances it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "tests: a panic is a failed test, and what is printed is its report"
-)]
-
 use std::sync::Barrier;
 
 use holdpoint_tests::payments::Payments;

@@ -1,11 +1,5 @@
 //! The refund graph from end to end: real processes, real nodes, a real payments server.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "tests: a panic is a failed test, and what is printed is its report"
-)]
-
 use std::path::PathBuf;
 
 use holdpoint_tests::payments::{Manner, Payments};

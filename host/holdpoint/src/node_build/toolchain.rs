@@ -108,7 +108,7 @@ pub fn provide(progress: &mut dyn FnMut(&str)) -> Result<Toolchain, BuildError> 
             ));
             run(Command::new("apt-get").args(["update", "-qq"]))?;
             run(Command::new("apt-get")
-                .args(["install", "-y", "-qq", "--no-install-recommends"])
+                .args(["install", "-y", "-qq"])
                 .args(PACKAGES)
                 .env("DEBIAN_FRONTEND", "noninteractive"))?;
             match choose(&Environment::of_this_machine())? {

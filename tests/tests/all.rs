@@ -1,0 +1,31 @@
+//! All end-to-end tests in one binary; a test file left out of it fails.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests: a panic is a failed test, and what is printed is its report"
+)]
+
+mod import_rule;
+
+mod refund;
+
+mod bad_input;
+mod budget;
+mod codes;
+mod crash;
+mod doubt;
+mod hostile;
+mod one_writer;
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let folder = holdpoint_tests::program::repository().join("tests/tests");
+    let runner = include_str!("all.rs");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let runs_alone = ["all", "memory"].contains(&name);
+        assert!(runs_alone || runner.contains(&format!("\nmod {name};\n")), "{name}.rs is in no runner");
+    }
+}
