@@ -17,7 +17,7 @@ use holdpoint_graph::ids::{ConnectorName, OperationId};
 use holdpoint_graph::nodes::{JournalError, NodeCall, NodeOutcome, NodeReport};
 use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
 use holdpoint_store::{Store, ThreadStatus};
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{FakeNodes, World, ask, logs, thread, update};
 use tokio::sync::Notify;
 
@@ -109,6 +109,17 @@ async fn supersteps_cost_one_commit_each_at_most() {
     }
 }
 
+/// Lets the other tasks of the test go on until something has happened; fails when it never does.
+async fn until(happened: impl Fn() -> bool) {
+    for _ in 0..100_000 {
+        if happened() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("what was waited for did not happen");
+}
+
 /// A worker that dies in the middle of a superstep: its future is dropped, as a killed process would stop.
 async fn die_in_commit(world: &World, answer: bool) {
     let engine = world.engine.clone();
@@ -117,9 +128,7 @@ async fn die_in_commit(world: &World, answer: bool) {
     } else {
         tokio::spawn(async move { engine.proceed(&thread()).await.map(drop) })
     };
-    while world.nodes.started("commit") == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| world.nodes.started("commit") > 0).await;
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
 }
@@ -243,9 +252,7 @@ async fn an_early_finisher_with_effects_is_stored_while_its_sibling_runs() {
         let graph = graph.clone();
         tokio::spawn(async move { engine.run(&thread(), &graph, Input { values: json!({}), supersede: false }).await })
     };
-    while world.commits().commits < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(|| world.commits().commits >= 2).await;
     let view = world.engine.view(&thread()).await.unwrap();
     assert_eq!((view.status, view.values["log"].clone()), (ThreadStatus::Running, json!(["fast"])));
     release.notify_one();
@@ -270,22 +277,17 @@ async fn a_long_task_prolongs_its_claim() {
     let engine = world.engine.clone();
     let running =
         tokio::spawn(async move { engine.run(&thread(), &graph, Input { values: json!({}), supersede: false }).await });
-    while world.nodes.started("long") == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| world.nodes.started("long") > 0).await;
     for _ in 0..10 {
         world.advance_ms(10_000);
         tokio::time::advance(std::time::Duration::from_millis(10_001)).await;
-        let before = world.commits().commits;
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
-        let _ = before;
     }
     let second = world.second("second", FakeNodes::default());
     let busy = second.engine.proceed(&thread()).await.unwrap_err();
     assert!(matches!(busy, Error::Busy { .. }), "after 100 s the claim of 30 s still stands: {busy}");
     release.notify_one();
     assert_eq!(running.await.unwrap().unwrap().status, ThreadStatus::Done);
-    let _: Value = json!(null);
 }
