@@ -23,12 +23,12 @@ use crate::system::SystemClock;
 
 const CALLS: usize = 5_000;
 
-/// Measures calls of the probe with an empty script.
+/// Measures calls of the node that only says no: the smallest there is.
 ///
 /// # Errors
 /// When the node is not built, or a call does not complete.
 pub async fn nodes(extent: &Extent) -> Result<Vec<Figure>, Failure> {
-    let path = extent.nodes.join("probe.wasm");
+    let path = extent.nodes.join("reject-refund.wasm");
     let bytes = std::fs::read(&path).map_err(|error| {
         Failure::invalid(
             "HP0191",
@@ -113,7 +113,7 @@ fn sample_call(component: Digest) -> Result<NodeCall, Failure> {
         component,
         state: Map::new(),
         argument: None,
-        config: json!({ "script": [] }),
+        config: json!({}),
         connectors: Vec::new(),
         limits: Limits::default(),
         clock_ms: 1_700_000_000_000,
