@@ -4,7 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, ModuleVersionStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, ModuleVersionStrategy, PoolingAllocationConfig,
+    WasmBacktraceDetails,
 };
 
 use crate::error::Error;
@@ -78,6 +79,8 @@ fn pool(options: &Options) -> PoolingAllocationConfig {
         .table_elements(100_000)
         .max_memory_size(4 << 30)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        // Where the kernel can say which pages a call wrote, only those are cleared: a sixth less time for a call that does nothing.
+        .pagemap_scan(Enabled::Auto)
         .table_keep_resident(16 << 10);
     pool
 }

@@ -4,12 +4,13 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::ConnectorName;
-use holdpoint_graph::nodes::{Command, Destination, NodeOutcome};
-use holdpoint_graph::operation::OperationState;
-use holdpoint_sandbox::Options;
+use holdpoint_graph::nodes::{Command, Destination, JournalError, NodeOutcome, NodeReport, TaskJournal, TaskReport};
+use holdpoint_graph::operation::{OperationRecord, OperationState};
+use holdpoint_sandbox::{CallLimits, Options};
 use serde_json::json;
 use support::guest::{Guest, run};
 use support::{Bench, Journal, answer, call, call_with, update};
@@ -243,4 +244,73 @@ async fn operations_go_through_the_effects() {
     let report = bench.report(granted(bench.shelf.put(&guest))).await;
     assert!(matches!(report.outcome, NodeOutcome::Trapped(_)));
     assert_eq!(report.operations.len(), 1);
+}
+
+/// A journal whose durable commits take their own time, or fail.
+struct Stubborn {
+    delay: Duration,
+    answer: Result<(), JournalError>,
+}
+
+#[async_trait::async_trait]
+impl TaskJournal for Stubborn {
+    async fn store(&self, _: Vec<OperationRecord>) -> Result<(), JournalError> {
+        tokio::time::sleep(self.delay).await;
+        self.answer.clone()
+    }
+
+    fn report(&self, _: TaskReport) {}
+}
+
+/// One at-most-once operation, whose intent the journal must store before anything is done: the report, and how many lines were written.
+async fn performed_with(journal: Stubborn, change: impl FnOnce(&mut CallLimits)) -> (NodeReport, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger.jsonl");
+    let configuration = format!(
+        "[connectors.ledger]\nkind = \"file\"\nclass = \"at-most-once\"\npath = {:?}\n",
+        ledger.to_str().unwrap()
+    );
+    let mut options = Options::default();
+    change(&mut options.limits);
+    let bench = Bench::with_connectors(options, &configuration);
+    let code = "(call $perform (i32.const 1) @id @connector @request (i32.const 512)) (call $done @update)";
+    let guest = run(code).text("id", "row").text("connector", "ledger").text("request", "{}").text("update", "{}");
+    let mut request = call_with(bench.shelf.put(&guest.build()), Arc::new(journal));
+    request.connectors = vec![ConnectorName::parse("ledger").unwrap()];
+    let report = bench.report(request).await;
+    (report, std::fs::read_to_string(&ledger).unwrap_or_default().lines().count())
+}
+
+#[tokio::test]
+async fn a_halt_ends_the_call_with_nothing_done() {
+    let halted = async |error| performed_with(Stubborn { delay: Duration::ZERO, answer: Err(error) }, |_| {}).await;
+    let (report, lines) = halted(JournalError::Fenced).await;
+    assert_eq!((report.outcome, lines), (NodeOutcome::Fenced, 0));
+    let (report, lines) = halted(JournalError::Unavailable("the disk is gone".to_owned())).await;
+    let NodeOutcome::HostFault(message) = report.outcome else { panic!("{:?}", report.outcome) };
+    assert!(message.contains("the disk is gone"), "{message}");
+    assert_eq!(lines, 0);
+}
+
+/// An operation that was begun in time is not torn apart: it ends, is recorded, and only then the call is over.
+#[tokio::test]
+async fn an_operation_may_outlast_the_guests_time() {
+    let slow = Stubborn { delay: Duration::from_millis(300), answer: Ok(()) };
+    let (report, lines) = performed_with(slow, |limits| limits.time_ms = 100).await;
+    assert_eq!(support::limit(report.outcome), "time");
+    assert_eq!((report.operations.len(), lines), (1, 1));
+    assert!(matches!(report.operations[0].state, OperationState::Completed(_)));
+}
+
+#[tokio::test]
+async fn an_operation_that_never_ends_is_bounded() {
+    let stuck = Stubborn { delay: Duration::from_secs(3600), answer: Ok(()) };
+    let (report, lines) = performed_with(stuck, |limits| {
+        limits.time_ms = 100;
+        limits.operation_grace_ms = 100;
+    })
+    .await;
+    let NodeOutcome::LimitExceeded { limit, message } = report.outcome else { panic!("{:?}", report.outcome) };
+    assert_eq!((limit.as_str(), lines), ("time", 0));
+    assert!(message.contains("operation"), "{message}");
 }

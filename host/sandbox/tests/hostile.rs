@@ -331,6 +331,8 @@ fn wasi(code: &str) -> Guest {
            (import "wasi:cli/environment@0.2.0" "get-environment" (func $environment (param i32)))
            (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))
            (import "wasi:filesystem/preopens@0.2.0" "get-directories" (func $directories (param i32)))
+           (import "wasi:sockets/tcp-create-socket@0.2.0" "create-tcp-socket" (func $tcp (param i32 i32)))
+           (import "wasi:sockets/udp-create-socket@0.2.0" "create-udp-socket" (func $udp (param i32 i32)))
            (import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))"#,
     )
 }
@@ -358,6 +360,17 @@ async fn wasi_has_nothing_in_it() {
     let code = "(call $random (i32.const 8) (i32.const 512)) (call $hex (i32.load (i32.const 512)) (i32.const 8)) (call $done)";
     let own = update(bench.outcome(&run(code).build()).await);
     assert_eq!(own["hex"].as_str().unwrap(), &first["hex"].as_str().unwrap()[8..]);
+}
+
+#[tokio::test]
+async fn there_are_no_sockets() {
+    // Each result: whether it failed, and at 4 the error.
+    let code = "(call $tcp (i32.const 0) (i32.const 512)) (call $udp (i32.const 1) (i32.const 520))
+      (i32.store8 (i32.const 600) (i32.load8_u (i32.const 512))) (i32.store8 offset=1 (i32.const 600) (i32.load8_u (i32.const 516)))
+      (i32.store8 offset=2 (i32.const 600) (i32.load8_u (i32.const 520))) (i32.store8 offset=3 (i32.const 600) (i32.load8_u (i32.const 524)))
+      (call $hex (i32.const 600) (i32.const 4)) (call $done)";
+    let outcome = Bench::new().outcome(&wasi(code).build_for(WASI_WORLD)).await;
+    assert_eq!(update(outcome), json!({"hex": "01010101"}), "access denied, twice");
 }
 
 #[tokio::test]

@@ -33,6 +33,28 @@ package wasi:filesystem@0.2.0 {
     interface types { resource descriptor; }
     interface preopens { use types.{descriptor}; get-directories: func() -> list<tuple<descriptor, string>>; }
 }
+package wasi:sockets@0.2.0 {
+    interface network {
+        enum error-code {
+            unknown, access-denied, not-supported, invalid-argument, out-of-memory, timeout, concurrency-conflict, not-in-progress, would-block,
+            invalid-state, new-socket-limit, address-not-bindable, address-in-use, remote-unreachable, connection-refused, connection-reset,
+            connection-aborted, datagram-too-large, name-unresolvable, temporary-resolver-failure, permanent-resolver-failure,
+        }
+        enum ip-address-family { ipv4, ipv6 }
+    }
+    interface tcp { resource tcp-socket; }
+    interface udp { resource udp-socket; }
+    interface tcp-create-socket {
+        use network.{error-code, ip-address-family};
+        use tcp.{tcp-socket};
+        create-tcp-socket: func(family: ip-address-family) -> result<tcp-socket, error-code>;
+    }
+    interface udp-create-socket {
+        use network.{error-code, ip-address-family};
+        use udp.{udp-socket};
+        create-udp-socket: func(family: ip-address-family) -> result<udp-socket, error-code>;
+    }
+}
 package test:wasi {
     world node {
         include holdpoint:node/node@0.1.0;
@@ -42,6 +64,8 @@ package test:wasi {
         import wasi:cli/environment@0.2.0;
         import wasi:cli/exit@0.2.0;
         import wasi:filesystem/preopens@0.2.0;
+        import wasi:sockets/tcp-create-socket@0.2.0;
+        import wasi:sockets/udp-create-socket@0.2.0;
     }
 }
 package test:foreign {
