@@ -220,6 +220,8 @@ async fn a_failed_task_alone_runs_again() {
     assert_eq!(view.status, ThreadStatus::Failed);
     assert_eq!(view.error.as_ref().map(|error| error.code.as_str()), Some("boom"));
     assert_eq!(view.interrupts.len(), 1, "the question is recorded all the same");
+    let refused = world.run(&graph, json!({})).await.unwrap_err();
+    assert!(matches!(refused, Error::Waiting { .. }), "failed or not, a question is not superseded unasked: {refused}");
     broken.store(false, std::sync::atomic::Ordering::SeqCst);
     let view = world.engine.proceed(&thread()).await.unwrap();
     assert_eq!((view.status, view.error), (ThreadStatus::Interrupted, None));

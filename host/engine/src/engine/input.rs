@@ -10,7 +10,7 @@ use holdpoint_store::{
 };
 use serde_json::Value;
 
-use super::{Deployment, Engine, Input, entropy, pending_ids};
+use super::{Deployment, Engine, Input, entropy, is_in_doubt, pending_ids};
 use crate::apply::{self, Applied};
 use crate::error::Error;
 use crate::plan::tasks_of;
@@ -62,18 +62,13 @@ impl Engine {
         let thread = &snapshot.thread.id;
         self.check_free(&snapshot.thread)?;
         let pending = pending_ids(&snapshot);
-        match snapshot.thread.status {
-            ThreadStatus::Running => {
-                return Err(Error::NotFinished { thread: thread.clone(), status: ThreadStatus::Running });
-            }
-            ThreadStatus::Interrupted if !input.supersede => {
-                return Err(Error::Waiting { thread: thread.clone(), pending });
-            }
-            // Doubt about an operation is never dropped: it has to be settled first.
-            _ if snapshot.tasks.iter().any(|task| task.status == TaskStatus::InDoubt) => {
-                return Err(Error::NotFinished { thread: thread.clone(), status: snapshot.thread.status });
-            }
-            _ => {}
+        // Doubt about an operation is never dropped: it has to be settled first.
+        if snapshot.thread.status == ThreadStatus::Running || is_in_doubt(&snapshot) {
+            return Err(Error::NotFinished { thread: thread.clone(), status: snapshot.thread.status });
+        }
+        // A failed thread may have questions too: whether they may go is not ours to guess.
+        if !pending.is_empty() && !input.supersede {
+            return Err(Error::Waiting { thread: thread.clone(), pending });
         }
         let now_ms = self.inner.clock.now_ms();
         let mut checkpoints = Vec::new();

@@ -28,7 +28,7 @@ use holdpoint_graph::digest::{Digest, canonical_json};
 use holdpoint_graph::document;
 use holdpoint_graph::ids::{QuestionId, ThreadId};
 use holdpoint_graph::nodes::Nodes;
-use holdpoint_store::{Content, QuestionStatus, Snapshot, Store};
+use holdpoint_store::{Content, QuestionStatus, Snapshot, Store, TaskStatus};
 use serde_json::Value;
 
 use crate::claim::Owners;
@@ -187,6 +187,11 @@ impl Engine {
 fn pending_ids(snapshot: &Snapshot) -> Vec<QuestionId> {
     let pending = snapshot.questions.iter().filter(|question| question.status == QuestionStatus::Pending);
     pending.map(|question| question.id.clone()).collect()
+}
+
+/// Whether the outcome of an operation of the current step is unknown.
+fn is_in_doubt(snapshot: &Snapshot) -> bool {
+    !snapshot.unsettled.is_empty() || snapshot.tasks.iter().any(|task| task.status == TaskStatus::InDoubt)
 }
 
 /// 64 random bits for the ids of checkpoints that something from outside causes.

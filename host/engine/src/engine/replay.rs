@@ -2,11 +2,9 @@
 
 use holdpoint_graph::ids::{CheckpointId, ThreadId};
 use holdpoint_graph::state::Patch;
-use holdpoint_store::{
-    CheckpointRecord, Commit, NewCheckpoint, Settlement, Snapshot, Source, TaskStatus, ThreadStatus, Trigger,
-};
+use holdpoint_store::{CheckpointRecord, Commit, NewCheckpoint, Settlement, Snapshot, Source, ThreadStatus, Trigger};
 
-use super::{Engine, entropy, pending_ids};
+use super::{Engine, entropy, is_in_doubt, pending_ids};
 use crate::error::Error;
 use crate::view::{self, ThreadView};
 
@@ -29,8 +27,7 @@ impl Engine {
             return Err(Error::NotReplayable(from.clone()));
         }
         self.check_free(&head.thread)?;
-        let in_doubt = head.tasks.iter().any(|task| task.status == TaskStatus::InDoubt);
-        if in_doubt || head.thread.status == ThreadStatus::Running {
+        if is_in_doubt(&head) || head.thread.status == ThreadStatus::Running {
             return Err(Error::NotFinished { thread: thread.clone(), status: head.thread.status });
         }
         let now_ms = self.inner.clock.now_ms();
