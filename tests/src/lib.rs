@@ -6,14 +6,23 @@
 //!
 //! * [`program`]: runs `holdpoint` in processes of its own on a store of its own.
 //! * [`payments`]: a payments server on loopback with a log of its own: the judge of how often money moved.
+//! * [`payment_server`]: the same as a program of its own, which can do everything that a bad receiver does.
 //! * [`graphs`]: graph files of `probe` nodes, written as data.
+//! * [`crash`]: crash enumeration. [`signal`]: signals to processes.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "test support: a panic is a failed test")]
 
-pub mod graphs;
-pub mod payments;
 pub mod program;
 
+pub mod payment_server;
+pub mod payments;
+
+pub mod graphs;
+
+pub mod crash;
+pub mod signal;
+
 pub use graphs::Probes;
+pub use payment_server::PaymentServer;
 pub use payments::Payments;
 pub use program::{Outcome, Place};

@@ -143,11 +143,18 @@ pub fn node(name: &str) -> PathBuf {
     path
 }
 
+/// A program of the tests themselves, which cargo builds beside them.
+pub fn beside_the_tests(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let folder = own.ancestors().find(|folder| folder.join(name).is_file());
+    folder.unwrap_or_else(|| panic!("{name} is missing beside {}", own.display())).join(name)
+}
+
 fn target() -> PathBuf {
     repository().join("target")
 }
 
 /// Shared by all tests, so that each component is compiled once.
-fn cache_folder() -> PathBuf {
+pub fn cache_folder() -> PathBuf {
     target().join("test-cache")
 }

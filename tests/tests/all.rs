@@ -14,9 +14,16 @@ mod bad_input;
 mod budget;
 mod codes;
 mod crash;
+mod crash_points;
 mod doubt;
 mod hostile;
+mod lost_commits;
 mod one_writer;
+mod order;
+mod payment_behaviour;
+mod payments_server;
+mod red_proofs;
+mod zombie;
 
 #[test]
 fn no_test_file_is_forgotten() {

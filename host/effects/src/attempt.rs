@@ -62,9 +62,10 @@ pub(crate) enum GuestReply {
 
 /// Reads the last attempt. Pure.
 ///
-/// An at-most-once operation is an intent in the journal by now, so whatever happened is recorded: an intent without an outcome is a doubt.
+/// An operation that must not be repeated is an intent in the journal by now, so whatever happened is recorded: an intent without an outcome is
+/// a doubt.
 pub(crate) fn conclude(class: Class, attempt: Attempt) -> Conclusion {
-    let intended = class == Class::AtMostOnce;
+    let intended = matches!(class, Class::AtMostOnce | Class::Reconcilable);
     match attempt {
         Attempt::Landed(Reply::Done(answer)) => {
             Conclusion { state: Some(OperationState::Completed(answer.clone())), reply: GuestReply::Result(Ok(answer)) }
@@ -167,7 +168,9 @@ mod tests {
         ];
         for (attempt, [idempotent, at_most_once]) in attempts.into_iter().zip(expected) {
             assert_eq!(check(Class::Idempotent { window_ms: None }, attempt.clone()), idempotent, "{attempt:?}");
+            assert_eq!(check(Class::Transactional, attempt.clone()), idempotent, "{attempt:?}");
             assert_eq!(check(Class::AtMostOnce, attempt.clone()), at_most_once, "{attempt:?}");
+            assert_eq!(check(Class::Reconcilable, attempt.clone()), at_most_once, "{attempt:?}");
         }
     }
 }

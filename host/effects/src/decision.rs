@@ -38,6 +38,8 @@ pub(crate) struct First {
 pub(crate) struct Asked<'a> {
     /// Digest of the request.
     pub(crate) digest: &'a Digest,
+    /// Whether it has to be the first one's.
+    pub(crate) digests_checked: bool,
     /// The thread that asks.
     pub(crate) thread: &'a ThreadId,
     /// The connector's class.
@@ -62,6 +64,14 @@ pub(crate) enum Decision {
         /// Whether the class needs one.
         intent: bool,
     },
+    /// Another process performs it now, as far as anybody can know.
+    Elsewhere,
+    /// Have it sent after the step's commit.
+    Queue,
+    /// It is queued, or was: its node gets a receipt, whatever became of it.
+    Receipt,
+    /// Ask the receiver: its outcome is unknown, as its record says.
+    LookUp(String),
     /// Stop: its outcome is unknown, as its record says.
     InDoubt(String),
     /// Stop, and record that: the receiver may have forgotten the id.
@@ -75,27 +85,48 @@ pub(crate) fn decide(found: Found<'_>, asked: &Asked<'_>) -> Decision {
         Found::Running(first) | Found::Tried(first) => (&first.digest, &first.thread, first.begun_at_ms),
         Found::Recorded(record) => (&record.request_digest, &record.thread, record.begun_at_ms),
     };
-    if first.0 != asked.digest {
+    if asked.digests_checked && first.0 != asked.digest {
         return Decision::Conflict(conflict(first, asked.thread));
     }
     match found {
         Found::Running(_) => Decision::Wait,
         Found::Nothing | Found::Tried(_) => perform(asked),
+        Found::Recorded(record) if leaves_after_commit(record, asked) => Decision::Receipt,
         Found::Recorded(record) => match &record.state {
             OperationState::Completed(answer) => Decision::Replay(Ok(answer.clone())),
             OperationState::Failed(failure) => Decision::Replay(Err(failure.clone())),
             OperationState::NotSent => perform(asked),
-            OperationState::InDoubt(reason) => Decision::InDoubt(reason.clone()),
-            OperationState::Intended => Decision::InDoubt(
+            OperationState::InDoubt(reason) => doubt(asked.class, reason.clone()),
+            // Its own thread's earlier writer is fenced off; another thread's may be alive and waiting for the answer.
+            OperationState::Intended
+                if record.thread != *asked.thread
+                    && record.settles_at_ms.is_some_and(|settles| asked.now_ms < settles) =>
+            {
+                Decision::Elsewhere
+            }
+            OperationState::Intended => doubt(
+                asked.class,
                 "it was about to be sent when its execution ended: whether it was is unknown [HP0540]".into(),
             ),
+            OperationState::Queued { .. } => Decision::Receipt,
         },
     }
 }
 
+/// What was not sent because a person said so is queued again, and whoever queues it writes that record.
+fn leaves_after_commit(record: &OperationRecord, asked: &Asked<'_>) -> bool {
+    matches!(asked.class, Class::AfterCommit { .. }) && record.state != OperationState::NotSent
+}
+
+fn doubt(class: Class, reason: String) -> Decision {
+    if class == Class::Reconcilable { Decision::LookUp(reason) } else { Decision::InDoubt(reason) }
+}
+
 fn perform(asked: &Asked<'_>) -> Decision {
     match asked.class {
-        Class::AtMostOnce => Decision::Perform { intent: true },
+        Class::AtMostOnce | Class::Reconcilable => Decision::Perform { intent: true },
+        Class::AfterCommit { .. } => Decision::Queue,
+        Class::Transactional => Decision::Perform { intent: false },
         Class::Idempotent { window_ms: Some(window_ms) } if asked.now_ms > asked.clock_ms.saturating_add(window_ms) => {
             Decision::WindowPassed(format!(
                 "it may have been sent as early as {}, and the receiver remembers ids for {} s only [HP0541]",
@@ -149,6 +180,8 @@ mod tests {
             begun_at_ms: 1_700_000_000_000,
             send_by_ms: None,
             finished_at_ms: None,
+            settles_at_ms: None,
+            notes: Vec::new(),
         }
     }
 
@@ -157,13 +190,20 @@ mod tests {
         First { digest: record.request_digest, thread: record.thread, begun_at_ms: record.begun_at_ms }
     }
 
-    /// Asks for the request `amount` from a thread, under three classes; gives what is decided for each.
-    fn check(found: Found<'_>, amount: u64, thread: &str) -> [String; 3] {
-        let classes =
-            [Class::AtMostOnce, Class::Idempotent { window_ms: None }, Class::Idempotent { window_ms: Some(HOUR_MS) }];
+    /// Asks for the request `amount` from a thread, under each class; gives what is decided for each.
+    fn check(found: Found<'_>, amount: u64, thread: &str) -> [String; 6] {
+        let classes = [
+            Class::AtMostOnce,
+            Class::Idempotent { window_ms: None },
+            Class::Idempotent { window_ms: Some(HOUR_MS) },
+            Class::Reconcilable,
+            Class::Transactional,
+            Class::AfterCommit { deduplicated: false },
+        ];
         classes.map(|class| {
             let asked = Asked {
                 digest: &Digest::of_json(&json!({"amount": amount})),
+                digests_checked: true,
                 thread: &ThreadId::parse(thread).expect("valid"),
                 class,
                 clock_ms: 1_700_000_000_000,
@@ -179,6 +219,10 @@ mod tests {
                 Decision::Conflict(_) => "conflict".into(),
                 Decision::Wait => "wait".into(),
                 Decision::Perform { intent } => format!("perform intent={intent}"),
+                Decision::Elsewhere => "busy".into(),
+                Decision::Queue => "queue".into(),
+                Decision::Receipt => "receipt".into(),
+                Decision::LookUp(_) => "look up".into(),
                 Decision::InDoubt(_) => "in doubt".into(),
                 Decision::WindowPassed(_) => "window passed".into(),
             }
@@ -199,17 +243,22 @@ mod tests {
         let intended = record(OperationState::Intended);
         let in_doubt = record(OperationState::InDoubt("timeout".into()));
         let not_sent = record(OperationState::NotSent);
-        let perform = ["perform intent=true", "perform intent=false", "perform intent=false"];
+        let queued = record(OperationState::Queued { attempts: 1, due_at_ms: 0 });
+        let (sent, resent) = ("perform intent=true", "perform intent=false");
+        let perform = [sent, resent, resent, sent, resent, "queue"];
+        let same = |decision| [decision, decision, decision, decision, decision, "receipt"];
+        let doubt = ["in doubt", "in doubt", "in doubt", "look up", "in doubt", "receipt"];
         let (running, tried) = (first(), first());
         let table = [
             (Found::Nothing, perform),
-            (Found::Running(&running), ["wait"; 3]),
+            (Found::Running(&running), ["wait"; 6]),
             (Found::Tried(&tried), perform),
-            (Found::Recorded(&completed), ["replay \"receipt\""; 3]),
-            (Found::Recorded(&failed), ["replay http-409: no"; 3]),
-            (Found::Recorded(&intended), ["in doubt"; 3]),
-            (Found::Recorded(&in_doubt), ["in doubt"; 3]),
+            (Found::Recorded(&completed), same("replay \"receipt\"")),
+            (Found::Recorded(&failed), same("replay http-409: no")),
+            (Found::Recorded(&intended), doubt),
+            (Found::Recorded(&in_doubt), doubt),
             (Found::Recorded(&not_sent), perform),
+            (Found::Recorded(&queued), ["receipt"; 6]),
         ];
         for (found, same) in table {
             assert_eq!(check(found, 1, "own"), same, "same request, {found:?}");
@@ -217,8 +266,19 @@ mod tests {
             if matches!(found, Found::Nothing) {
                 continue;
             }
-            assert_eq!(check(found, 2, "own"), ["conflict with 2023-11-14T22:13:20Z"; 3], "other request, {found:?}");
-            assert_eq!(check(found, 2, "other"), ["conflict"; 3], "other request of another thread, {found:?}");
+            assert_eq!(check(found, 2, "own"), ["conflict with 2023-11-14T22:13:20Z"; 6], "other request, {found:?}");
+            assert_eq!(check(found, 2, "other"), ["conflict"; 6], "other request of another thread, {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_intent_of_another_thread_is_no_doubt_before_it_can_have_an_outcome() {
+        for (settles_in_ms, expected) in [(0, "in doubt"), (1, "busy")] {
+            let now_ms = 1_700_000_000_000 + HOUR_MS;
+            let intended =
+                OperationRecord { settles_at_ms: Some(now_ms + settles_in_ms), ..record(OperationState::Intended) };
+            assert_eq!(check(Found::Recorded(&intended), 1, "other")[0], expected);
+            assert_eq!(check(Found::Recorded(&intended), 1, "own")[0], "in doubt", "an earlier writer is fenced off");
         }
     }
 
@@ -228,7 +288,7 @@ mod tests {
         let thread = ThreadId::parse("own").expect("valid");
         for (now_ms, passed) in [(HOUR_MS, false), (HOUR_MS + 1, true), (0, false)] {
             let class = Class::Idempotent { window_ms: Some(HOUR_MS) };
-            let asked = Asked { digest: &digest, thread: &thread, class, clock_ms: 0, now_ms };
+            let asked = Asked { digest: &digest, digests_checked: true, thread: &thread, class, clock_ms: 0, now_ms };
             let decision = decide(Found::Nothing, &asked);
             assert_eq!(matches!(decision, Decision::WindowPassed(_)), passed, "{now_ms}: {decision:?}");
         }

@@ -8,9 +8,10 @@ use holdpoint_graph::ids::ConnectorName;
 use holdpoint_graph::nodes::NodeCall;
 use holdpoint_store::Journal;
 
-use crate::configuration::{Configuration, ConnectorConfiguration};
+use crate::configuration::{Class, Configuration, ConnectorConfiguration};
 use crate::connectors::{self, Connector};
 use crate::in_flight::InFlight;
+use crate::limiter::Limiter;
 use crate::refusal::Reason;
 use crate::task::TaskEffects;
 
@@ -26,11 +27,14 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) in_flight: InFlight,
+    /// Whether another request under a used id is a conflict; false only where a test shows that it notices.
+    pub(crate) digests_checked: bool,
 }
 
 /// A connector that is made when it is first used: what its secrets lack stops nobody else.
 pub(crate) struct Slot {
     pub(crate) configuration: ConnectorConfiguration,
+    pub(crate) limiter: Limiter,
     made: Mutex<Option<Arc<dyn Connector>>>,
 }
 
@@ -40,10 +44,50 @@ impl Effects {
         let connectors = configuration
             .connectors
             .into_iter()
-            .map(|(name, configuration)| (name, Slot { configuration, made: Mutex::new(None) }))
+            .map(|(name, configuration)| {
+                let limiter = Limiter::new(&configuration);
+                (name, Slot { configuration, limiter, made: Mutex::new(None) })
+            })
             .collect();
         let operations_per_task_max = configuration.operations_per_task_max;
-        Self(Arc::new(Shared { connectors, operations_per_task_max, journal, clock, in_flight: InFlight::default() }))
+        Self(Arc::new(Shared {
+            connectors,
+            operations_per_task_max,
+            journal,
+            clock,
+            in_flight: InFlight::default(),
+            digests_checked: true,
+        }))
+    }
+
+    /// For tests that show that they notice a missing check: another request under a used id gets the first one's answer.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_digest_check(self) -> Self {
+        let shared = &self.0;
+        let connectors = shared.connectors.iter().map(|(name, slot)| {
+            let configuration = slot.configuration.clone();
+            let limiter = Limiter::new(&configuration);
+            (name.clone(), Slot { configuration, limiter, made: Mutex::new(None) })
+        });
+        Self(Arc::new(Shared {
+            connectors: connectors.collect(),
+            operations_per_task_max: shared.operations_per_task_max,
+            journal: Arc::clone(&shared.journal),
+            clock: Arc::clone(&shared.clock),
+            in_flight: InFlight::default(),
+            digests_checked: false,
+        }))
+    }
+
+    /// Whether a connector's requests leave only after a commit: then a person's word that one is to be sent queues it again.
+    pub fn leaves_after_commit(&self, connector: &ConnectorName) -> bool {
+        let slot = self.0.connectors.get(connector);
+        slot.is_some_and(|slot| matches!(slot.configuration.class, Class::AfterCommit { .. }))
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
     }
 
     /// The effects of one execution of a node.

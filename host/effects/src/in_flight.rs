@@ -140,6 +140,8 @@ mod tests {
             epoch: Epoch(1),
             begun_at_ms: 0,
             send_by_ms: None,
+            settles_at_ms: None,
+            notes: Vec::new(),
             finished_at_ms: Some(0),
         })
     }

@@ -5,9 +5,10 @@
 //! * [`Effects`]: what a process has one of: configuration, connectors, the operations that are being performed now. [`TaskEffects`]: one
 //!   execution of a node; its [`TaskEffects::perform_all`] is the only way to the outside.
 //! * `decision`: replay the record, wait, perform, or stop in doubt: a pure function of what is found and what is asked.
-//! * [`Attempt`]: the four ends of sending a request, and what each means for the two classes of connectors.
+//! * [`Attempt`]: the four ends of sending a request, and what each means for the classes of connectors.
 //! * `in_flight`: the operations that this process performs now, or has performed and not seen in the journal yet.
 //! * `records`: what one execution knows of its operations, and what of that is durable.
+//! * `limiter`: rate and concurrency of a connector. `outbox`: what leaves only after a commit ([`Effects::deliver_due`]).
 //! * [`Refusal`] and [`Halt`]: what a guest is told, and what ends its execution.
 //! * [`configuration`]: `holdpoint.toml`; secrets and their scrubbing.
 //! * [`connectors`]: one file or folder for each kind, behind one trait.
@@ -30,6 +31,8 @@ pub mod connectors;
 
 mod decision;
 mod in_flight;
+mod limiter;
+mod outbox;
 mod perform;
 mod records;
 mod refusal;
@@ -40,5 +43,6 @@ mod effects;
 pub use attempt::{Attempt, Reply};
 pub use configuration::Configuration;
 pub use effects::Effects;
+pub use outbox::Delivered;
 pub use refusal::{Halt, Refusal};
-pub use task::{OperationRequest, TaskEffects};
+pub use task::{Finished, OperationRequest, TaskEffects};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use holdpoint_graph::clock::Clock;
 use tokio::time::Instant;
 
-use crate::attempt::{Attempt, Conclusion, NotSent, conclude};
-use crate::configuration::Class;
+use crate::attempt::{Attempt, NotSent};
 use crate::connectors::{Outgoing, Prepared};
+use crate::limiter::Limiter;
 
 /// Attempts of one execution: longer troubles are for the node's retry policy.
 const ATTEMPTS_MAX: u32 = 3;
@@ -18,7 +18,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// One request that is to leave.
 pub(crate) struct Sending {
     pub(crate) prepared: Box<dyn Prepared>,
-    pub(crate) class: Class,
     pub(crate) timeout: Duration,
     /// The moment after which it does not leave any more.
     pub(crate) send_by: Option<SendBy>,
@@ -35,8 +34,7 @@ pub(crate) struct SendBy {
 impl SendBy {
     /// The moment that lies `window` after `now_ms`, which is now.
     pub(crate) fn after(now_ms: u64, window: Duration) -> Self {
-        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        Self { wall_ms: now_ms.saturating_add(window_ms), monotonic: Instant::now() + window }
+        Self { wall_ms: now_ms.saturating_add(millis(window)), monotonic: Instant::now() + window }
     }
 
     fn has_passed(self, now_ms: u64) -> bool {
@@ -44,16 +42,26 @@ impl SendBy {
     }
 }
 
-/// Sends it.
-pub(crate) async fn send(sending: &Sending) -> Conclusion {
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Sends it; gives the last attempt.
+pub(crate) async fn send(sending: &Sending, limiter: &Limiter) -> Attempt {
     let mut pause = PAUSE;
     let mut attempts = 0;
     loop {
         attempts += 1;
+        let Some(_permit) = limiter.admit(sending.send_by.map(|send_by| send_by.monotonic)).await else {
+            return Attempt::NotSent(NotSent::ForNow(
+                "the connector's rate or concurrency left no place in time".into(),
+            ));
+        };
+        // Read as late as possible: what follows is the connector's own.
         let at_ms = sending.clock.now_ms();
         if sending.send_by.is_some_and(|send_by| send_by.has_passed(at_ms)) {
-            let late = NotSent::ForNow("the moment until which it was to be sent has passed".into());
-            return conclude(sending.class, Attempt::NotSent(late));
+            return Attempt::NotSent(NotSent::ForNow("the moment until which it was to be sent has passed".into()));
         }
         let attempt = sending.prepared.send(Outgoing { at_ms, timeout: sending.timeout }).await;
         log(&attempt, attempts);
@@ -62,7 +70,7 @@ pub(crate) async fn send(sending: &Sending) -> Conclusion {
                 tokio::time::sleep(pause).await;
                 pause *= 4;
             }
-            last => return conclude(sending.class, last),
+            last => return last,
         }
     }
 }

@@ -129,7 +129,10 @@ pub(crate) fn merge(
             let same_attempt = stored.task == remembered.task
                 && stored.epoch == remembered.epoch
                 && stored.begun_at_ms == remembered.begun_at_ms;
-            stored.state == OperationState::Intended && same_attempt
+            // A queued one was stored before anything was intended.
+            stored.state == OperationState::Intended
+                && same_attempt
+                && !matches!(remembered.state, OperationState::Queued { .. })
         }
     });
     match (stored, remembered) {
@@ -150,7 +153,7 @@ fn outcome_bytes(state: &OperationState) -> usize {
             message.len() + details.as_ref().map_or(0, |details| canonical_json(details).len())
         }
         OperationState::InDoubt(reason) => reason.len(),
-        OperationState::Intended | OperationState::NotSent => 0,
+        OperationState::Intended | OperationState::NotSent | OperationState::Queued { .. } => 0,
     }
 }
 
@@ -179,6 +182,8 @@ mod tests {
             epoch: Epoch(1),
             begun_at_ms,
             send_by_ms: None,
+            settles_at_ms: None,
+            notes: Vec::new(),
             finished_at_ms: None,
         }
     }

@@ -1,7 +1,7 @@
 //! What a guest is told instead of an answer, and what ends its execution.
 
 use holdpoint_graph::ids::{ConnectorName, NodeName};
-use holdpoint_graph::nodes::Failure;
+use holdpoint_graph::nodes::{Failure, Question};
 use holdpoint_graph::operation::OperationKey;
 
 /// What a guest gets instead of an operation's answer. Texts say the cause, the cure and, in brackets, the stable code; never a secret.
@@ -22,7 +22,7 @@ pub enum Refusal {
 }
 
 /// What ends the execution: the guest gets no answer at all.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Halt {
     /// The operation's outcome is unknown: the thread stops until it is settled (`no-silent-doubt`).
     #[error("operation {} of connector {} is in doubt: {reason}", .operation.id, .operation.connector)]
@@ -32,6 +32,9 @@ pub enum Halt {
         /// What is known about it.
         reason: String,
     },
+    /// A person has to approve a request before it is sent: the host asks. Nothing of the call was sent.
+    #[error("a person has to approve the request first")]
+    Question(Box<Question>),
     /// Another writer owns the thread; nothing was sent after that was known.
     #[error("another writer has taken the thread over")]
     Fenced,
@@ -67,6 +70,8 @@ pub(crate) enum Reason {
     ForeignConflict,
     #[error("the receiver's address is not allowed")]
     Address,
+    #[error("{by} did not approve the request{}", .reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})")))]
+    NotApproved { by: String, reason: Option<String> },
 }
 
 impl Reason {
@@ -84,6 +89,7 @@ impl Reason {
             Self::TooMany { .. } => "HP0528",
             Self::Conflict { .. } | Self::ForeignConflict => "HP0529",
             Self::TooMuch { .. } => "HP0530",
+            Self::NotApproved { .. } => "HP0532",
         }
     }
 
@@ -100,6 +106,7 @@ impl Reason {
             Self::Address => "the operator allows it with the connector's `addresses`",
             Self::TooMany { .. } => "perform fewer in one node, or raise `limits.operations_per_task`",
             Self::TooMuch { .. } => "perform fewer or smaller ones in one node",
+            Self::NotApproved { .. } => "go on without it, or ask for something else under another id",
             Self::Conflict { .. } | Self::ForeignConflict => "use one id for one request",
         }
     }
@@ -114,6 +121,7 @@ impl From<Reason> for Refusal {
             | Reason::TooMuch { .. }
             | Reason::Unusable(_)
             | Reason::RequestDenied(_)
+            | Reason::NotApproved { .. }
             | Reason::Address => Self::Denied(text),
             Reason::Unknown { .. } | Reason::OperationId(_) | Reason::TooLarge { .. } | Reason::RequestInvalid(_) => {
                 Self::Invalid(text)

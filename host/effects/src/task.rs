@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future;
 use holdpoint_graph::ids::{ConnectorName, OperationId};
-use holdpoint_graph::nodes::{NodeCall, TaskIdentity, TaskJournal};
-use holdpoint_graph::operation::{OperationRecord, OperationState};
+use holdpoint_graph::nodes::{HOST_OCCURRENCE_FIRST, NodeCall, RecordedAnswer, TaskIdentity, TaskJournal};
+use holdpoint_graph::operation::{OperationHit, OperationRecord, OperationState};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -22,11 +22,23 @@ use crate::records::{Merged, Records, merge};
 use crate::refusal::{Halt, Reason, Refusal};
 use act::Job;
 use order::Order;
+use reconcile::Doubtful;
 use results::{Results, busy_refusal};
 
 mod act;
+mod approve;
 mod order;
+mod reconcile;
 mod results;
+
+/// What an execution leaves for its task's commit, whatever the execution's outcome.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Operations that reached an outcome, or were queued, and are not stored yet.
+    pub operations: Vec<OperationRecord>,
+    /// Other threads' records that answered.
+    pub hits: Vec<OperationHit>,
+}
 
 /// An operation as the guest asks for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +62,10 @@ pub struct TaskEffects {
     journal: Arc<dyn TaskJournal>,
     /// Operations asked for so far, refused ones too: a replay counts the same.
     calls: u32,
+    /// What people said to the host's questions.
+    answers: Vec<RecordedAnswer>,
     records: Records,
+    hits: Vec<OperationHit>,
 }
 
 /// An operation that is this execution's to decide.
@@ -76,7 +91,9 @@ impl TaskEffects {
             clock_ms: call.unrecorded_since_ms(),
             journal: call.journal.clone(),
             calls: 0,
+            answers: call.answers.iter().filter(|answer| answer.occurrence >= HOST_OCCURRENCE_FIRST).cloned().collect(),
             records: Records::default(),
+            hits: Vec::new(),
         }
     }
 
@@ -97,9 +114,20 @@ impl TaskEffects {
         let wait_until = Instant::now() + self.wait_max(&open);
         while !open.is_empty() {
             let (owned, mut busy) = self.claim(open, &mut results);
-            let jobs = self.decide(owned, &mut results).await?;
-            let jobs = self.intend(jobs).await?;
-            self.send(jobs, &mut results).await;
+            let (mut jobs, mut doubtful) = self.decide(owned, &mut results).await?;
+            // A second round sends again what the receivers of the first do not know. What is in doubt after that stays so.
+            for round in 0..2 {
+                jobs.extend(self.reconcile(doubtful, &mut results).await);
+                jobs = self.approved(jobs, &mut results).await?;
+                let leaving = self.queue(jobs, &mut results);
+                jobs = self.intend(leaving).await?;
+                doubtful = self.send(jobs, &mut results).await;
+                jobs = Vec::new();
+                if round == 1 || doubtful.is_empty() {
+                    break;
+                }
+            }
+            self.leave_in_doubt(doubtful, &mut results);
             // Nothing is claimed any more, so tasks that wait for each other's operations cannot wait for ever.
             if let Some(first) = busy.first_mut()
                 && timeout_at(wait_until, first.ended.changed()).await.is_err()
@@ -113,10 +141,10 @@ impl TaskEffects {
         results.finish()
     }
 
-    /// Ends the execution: gives the operations that reached an outcome and are not stored yet. They belong into the task's commit, whatever the
-    /// execution's outcome, before the task is executed again.
-    pub fn finish(self) -> Vec<OperationRecord> {
-        self.records.into_unstored()
+    /// Ends the execution: gives what is not stored yet. It belongs into the task's commit, whatever the execution's outcome, before the task is
+    /// executed again.
+    pub fn finish(self) -> Finished {
+        Finished { operations: self.records.into_unstored(), hits: self.hits }
     }
 
     /// Claims what is free; what another task performs is left for later.
@@ -136,7 +164,7 @@ impl TaskEffects {
     }
 
     /// Finds out what is known of each operation and acts on it; gives back those that are to be performed.
-    async fn decide(&mut self, owned: Vec<Owned>, results: &mut Results) -> Result<Vec<Job>, Halt> {
+    async fn decide(&mut self, owned: Vec<Owned>, results: &mut Results) -> Result<(Vec<Job>, Vec<Doubtful>), Halt> {
         let journal = self.shared.journal.clone();
         let reads = owned.iter().map(|owned| {
             let (journal, key) = (&journal, &owned.order.key);
@@ -144,7 +172,7 @@ impl TaskEffects {
             async move { if own { Ok(None) } else { journal.operation(key).await } }
         });
         let stored = future::try_join_all(reads).await.map_err(|error| journal_fault(&error))?;
-        let mut jobs = Vec::new();
+        let (mut jobs, mut doubtful) = (Vec::new(), Vec::new());
         for (owned, stored) in owned.into_iter().zip(stored) {
             let Owned { order, claim, remembered } = owned;
             let now_ms = self.shared.clock.now_ms();
@@ -185,17 +213,39 @@ impl TaskEffects {
                 }
                 Decision::Conflict(reason) => results.refuse(&order, reason),
                 Decision::InDoubt(reason) => results.doubts.push((order.position, order.key, reason)),
-                Decision::WindowPassed(reason) => {
-                    self.settle(order, claim, now_ms, None, in_doubt(reason), results);
+                Decision::Elsewhere => results.given[order.position] = Some(Err(busy_refusal())),
+                Decision::Receipt => {
+                    self.report_replay(&order, record.as_ref());
+                    results.queued(&order);
                 }
-                Decision::Perform { intent } => match self.sending(&order, now_ms) {
-                    Ok(sending) => jobs.push(Job { order, claim, sending, intent, begun_at_ms: now_ms }),
-                    Err(reason) => results.refuse(&order, reason),
-                },
+                Decision::LookUp(reason) => {
+                    if let Some(record) = record {
+                        doubtful.push(Doubtful { order, claim, record, reason });
+                    }
+                }
+                decision @ (Decision::WindowPassed(_) | Decision::Perform { .. } | Decision::Queue) => {
+                    let sending = match self.sending(&order, now_ms) {
+                        Ok(sending) => sending,
+                        Err(reason) => {
+                            results.refuse(&order, reason);
+                            continue;
+                        }
+                    };
+                    // Who settled it before, if anybody did.
+                    let notes = record.map(|record| record.notes).unwrap_or_default();
+                    let (begun_at_ms, settles_at_ms) = (now_ms, None);
+                    let intent = decision == Decision::Perform { intent: true };
+                    let queue = decision == Decision::Queue;
+                    let job = Job { order, claim, sending, intent, queue, begun_at_ms, settles_at_ms, notes };
+                    match decision {
+                        Decision::WindowPassed(reason) => self.settle(job, in_doubt(reason), results),
+                        _ => jobs.push(job),
+                    }
+                }
                 Decision::Wait => unreachable!("invariant: whoever holds the claim does not wait for it"),
             }
         }
-        Ok(jobs)
+        Ok((jobs, doubtful))
     }
 
     /// Has the connector check the request.
@@ -215,10 +265,10 @@ impl TaskEffects {
                 Some(SendBy::after(now_ms, Duration::from_millis(left_ms)))
             }
             // Set with the intent, when it is known how many leave together.
-            Class::AtMostOnce | Class::Idempotent { window_ms: None } => None,
+            _ => None,
         };
         let timeout = Duration::from_millis(slot.configuration.timeout_ms);
-        Ok(Sending { prepared, class: order.class, timeout, send_by, clock: self.shared.clock.clone() })
+        Ok(Sending { prepared, timeout, send_by, clock: self.shared.clock.clone() })
     }
 
     fn first(&self, order: &Order, begun_at_ms: u64) -> First {
@@ -226,7 +276,9 @@ impl TaskEffects {
     }
 
     fn asked<'a>(&'a self, order: &'a Order, now_ms: u64) -> Asked<'a> {
-        Asked { digest: &order.digest, thread: &self.task.thread, class: order.class, clock_ms: self.clock_ms, now_ms }
+        let digests_checked = self.shared.digests_checked;
+        let (clock_ms, class) = (self.clock_ms, order.class);
+        Asked { digest: &order.digest, digests_checked, thread: &self.task.thread, class, clock_ms, now_ms }
     }
 
     /// As long as an operation can take that began just now: its last attempt begins within a timeout.
@@ -237,13 +289,21 @@ impl TaskEffects {
     }
 
     /// A hit of another thread is worth knowing: shared business operations are meant to be, guessed ids are not.
-    fn report_replay(&self, order: &Order, record: Option<&OperationRecord>) {
+    fn report_replay(&mut self, order: &Order, record: Option<&OperationRecord>) {
         let key = &order.key;
         match record {
-            Some(record) if record.thread != self.task.thread => tracing::warn!(
-                connector = %key.connector, id = %key.id, digest = %order.digest, thread = %self.task.thread,
-                first_thread = %record.thread, "an operation of another thread answers"
-            ),
+            Some(record) if record.thread != self.task.thread => {
+                tracing::warn!(
+                    connector = %key.connector, id = %key.id, digest = %order.digest, thread = %self.task.thread,
+                    first_thread = %record.thread, "an operation of another thread answers"
+                );
+                self.hits.push(OperationHit {
+                    key: key.clone(),
+                    thread: self.task.thread.clone(),
+                    task: self.task.id.clone(),
+                    at_ms: self.shared.clock.now_ms(),
+                });
+            }
             _ => {
                 tracing::debug!(connector = %key.connector, id = %key.id, digest = %order.digest, "answered from the journal");
             }

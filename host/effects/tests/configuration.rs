@@ -5,13 +5,18 @@
 use std::path::Path;
 
 use holdpoint_effects::Configuration;
-use holdpoint_effects::configuration::{AddressRule, Class, Kind, ScopeRule};
+use holdpoint_effects::configuration::{ApprovalRule, Class, ConnectorConfiguration, Rate, ScopeRule};
 
 fn problems(text: &str) -> Vec<String> {
     match Configuration::parse(text, Path::new("h.toml"), &|_| None) {
         Ok(_) => Vec::new(),
         Err(problems) => problems.iter().map(ToString::to_string).collect(),
     }
+}
+
+/// The settings of a kind are its own; they show themselves, but never a secret.
+fn shown(connector: &ConnectorConfiguration) -> String {
+    format!("{:?}", connector.settings)
 }
 
 #[test]
@@ -42,8 +47,7 @@ fn the_file_of_the_design_is_read() {
     assert_eq!(payments.class, Class::Idempotent { window_ms: Some(86_400_000) });
     assert!(matches!(&payments.scope, ScopeRule::Global { shared_by } if shared_by.len() == 2));
     assert_eq!(payments.timeout_ms, 15_000);
-    let Kind::Http(http) = &payments.kind else { panic!("an http connector") };
-    assert!(matches!(&http.addresses, AddressRule::Public { besides } if besides.len() == 2));
+    assert!(shown(payments).contains("addresses: Public { besides: [10.0.0.0/8, ::1/128] }"), "{}", shown(payments));
     assert_eq!((ledger.class, &ledger.scope), (Class::Idempotent { window_ms: None }, &ScopeRule::Thread));
     assert_eq!(configuration.check(Path::new("h.toml")).len(), 2, "both refer to variables that are missing");
     assert!(Configuration::parse("", Path::new("h.toml"), &|_| None).unwrap().connectors.is_empty());
@@ -55,8 +59,81 @@ fn what_nobody_configured_is_refused_first() {
     let configuration = Configuration::parse(text, Path::new("h.toml"), &|_| None).unwrap();
     let connector = configuration.connectors.values().next().unwrap();
     assert_eq!((connector.class, &connector.scope), (Class::AtMostOnce, &ScopeRule::Thread));
-    let Kind::Http(http) = &connector.kind else { panic!("an http connector") };
-    assert_eq!(http.addresses, AddressRule::Public { besides: Vec::new() });
+    assert!(shown(connector).contains("addresses: Public { besides: [] }"), "{}", shown(connector));
+    assert!(matches!(connector.requires_approval, ApprovalRule::Never) && connector.standing_approvals.is_empty());
+    assert_eq!((connector.rate, connector.concurrent_max, connector.clock_skew_ms), (None, None, 5000));
+}
+
+#[test]
+fn every_key_and_kind_is_read() {
+    let text = r#"
+        [connectors.payments]
+        kind = "http"
+        base_url = "https://pay.example"
+        allow = ["POST /refunds"]
+        clock_skew = "20s"
+        requires_approval = "request.body.amount > 10000"
+        rate = "100/m"
+        concurrency = 8
+        lookup = { get = "/refunds?key={id}", happened = "status == 200", not_there = "body.found == false", failed = "body.state == 'failed'", result = "body.refund" }
+        preview = { post = "/refunds/preview", result = "body.effect" }
+        [[connectors.payments.standing_approvals]]
+        when = "request.body.amount < 20000"
+        owner = "finance"
+        until = 2027-01-31T00:00:00+01:00
+        reason = "the spring sale"
+        [[connectors.payments.standing_approvals]]
+        owner = "ops"
+        until = "2026-12-31T23:59:59Z"
+        reason = "the audit of 2026"
+        [connectors.ledger]
+        kind = "sql"
+        url = "postgres://holdpoint:${env:DATABASE_PASSWORD}@db.example/ledger"
+        statements.add = "insert into entry (amount) values (:amount::int) returning id"
+        statements.find = { sql = "select id from entry where amount = :amount" }
+        requires_approval = true
+        [connectors.hooks]
+        kind = "webhook"
+        url = "https://hooks.example/${env:HOOK_TOKEN}"
+        secret = ["${env:HOOK_SECRET}", "${env:HOOK_SECRET_OLD}"]
+        headers = { x-source = "holdpoint" }
+        [connectors.mail]
+        kind = "smtp"
+        url = "smtps://holdpoint:${env:SMTP_PASSWORD}@mail.example"
+        from = "Holdpoint <holdpoint@example.com>"
+        allow_to = ["*@example.com"]
+        class = "at-most-once"
+        [connectors.lines]
+        kind = "file"
+        path = "lines.jsonl"
+        class = "after-commit"
+        requires_approval = false
+    "#;
+    let configuration = Configuration::parse(text, Path::new("h.toml"), &|_| Some("s3cret".into())).unwrap();
+    let [hooks, ledger, lines, mail, payments] = &configuration.connectors.values().collect::<Vec<_>>()[..] else {
+        panic!("five connectors")
+    };
+    let classes = [hooks, ledger, lines, mail, payments].map(|connector| connector.class);
+    let after_commit = Class::AfterCommit { deduplicated: true };
+    let expected = [after_commit, Class::Transactional, after_commit, Class::AtMostOnce, Class::Reconcilable];
+    assert_eq!(classes, expected, "at-most-once with a lookup is reconcilable");
+    assert_eq!(payments.clock_skew_ms, 20_000);
+    assert_eq!(payments.rate, Some(Rate { requests: 100, per_ms: 60_000 }));
+    assert_eq!(payments.concurrent_max, Some(8));
+    let ApprovalRule::When(rule) = &payments.requires_approval else { panic!("a condition") };
+    assert_eq!(rule.text(), "request.body.amount > 10000");
+    assert!(matches!(
+        (&ledger.requires_approval, &lines.requires_approval),
+        (ApprovalRule::Always, ApprovalRule::Never)
+    ));
+    let [sale, audit] = &payments.standing_approvals[..] else { panic!("two approvals") };
+    assert_eq!((sale.owner.as_str(), sale.until_ms, sale.when.is_some()), ("finance", 1_801_350_000_000, true));
+    assert_eq!(
+        (audit.reason.as_str(), audit.until_ms, audit.when.is_none()),
+        ("the audit of 2026", 1_798_761_599_000, true)
+    );
+    let debug = format!("{configuration:?}");
+    assert!(!debug.contains("s3cret"), "{debug}");
 }
 
 #[test]
@@ -78,14 +155,14 @@ timeout = "10"
 headers = { "content-length" = "1", "Idempotency-Key" = "x" }
 addresses = ["10.0.0.0/99"]
 [connectors.mail]
-kind = "smtp"
+kind = "smpt"
 [connectors.data]
 kind = "htp"
 [connectors.late]
 kind = "file"
 path = "${env:X"
 class = "transactional"
-requires_approval = true
+requires_approval = 1
 lookup = {}
 shared_by = ["g"]
 scope = "local"
@@ -104,20 +181,205 @@ scope = "local"
         "h.toml:14:11: `connectors.pay.timeout` is \"10\", not a duration (write it such as \"500ms\", \"10s\" or \"24h\") [HP0504]",
         "h.toml:15:13: header \"content-length\": the client sets it (use another header) [HP0504]",
         "h.toml:16:14: `connectors.pay.addresses` has \"10.0.0.0/99\", not a network (write it such as \"10.0.0.0/8\" or \"127.0.0.1\") [HP0504]",
-        "h.toml:18:8: kind \"smtp\" is not supported by this version (use \"http\" or \"file\") [HP0505]",
+        "h.toml:18:8: `connectors.mail.kind` is \"smpt\" (did you mean `smtp`?) [HP0504]",
         "h.toml:20:8: `connectors.data.kind` is \"htp\" (did you mean `http`?) [HP0504]",
         "h.toml:23:8: `connectors.late.path`: a reference has no closing `}` (write references as ${env:NAME} or ${file:PATH}) [HP0504]",
-        "h.toml:24:9: class \"transactional\" is not supported by this version (write \"at-most-once\" or { idempotent = { window = \"24h\" } }) [HP0505]",
-        "h.toml:25:1: `connectors.late.requires_approval` is not supported by this version (remove it, or use a version that has it) [HP0505]",
-        "h.toml:26:1: `connectors.late.lookup` is not supported by this version (remove it, or use a version that has it) [HP0505]",
+        "h.toml:24:9: `connectors.late.class` is \"transactional\", which kind \"file\" cannot be (write \"at-most-once\" or { idempotent = { window = \"24h\" } } or \"after-commit\") [HP0504]",
+        "h.toml:25:21: `connectors.late.requires_approval` is of type integer (write true, false or a condition such as \"request.body.amount > 10000\") [HP0504]",
+        "h.toml:26:1: `connectors.late.lookup` is not a known key (known here: `class`, `clock_skew`, `concurrency`, `kind`, `path`, `rate`, `request_limit`, `requires_approval`, `scope`, `shared_by`, `standing_approvals`, `timeout`) [HP0502]",
         "h.toml:28:9: `connectors.late.scope` is \"local\" (write \"thread\" or \"global\") [HP0504]",
-        "h.toml:29:1: `connectors.none.kind` is missing (write kind = \"http\" or kind = \"file\") [HP0503]",
+        "h.toml:29:1: `connectors.none.kind` is missing (write kind = and one of \"file\", \"http\", \"smtp\", \"sql\", \"webhook\") [HP0503]",
     ];
+    check(text, &expected);
+}
+
+/// Compares all problems of a text.
+fn check(text: &str, expected: &[&str]) {
     let found = problems(text);
     for (found, expected) in found.iter().zip(expected) {
         assert_eq!(found, expected);
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn common_keys_that_do_not_fit_are_told() {
+    let text = r#"
+[connectors.a]
+kind = "sql"
+url = "sqlite:a.db"
+statements = { x = "select 1" }
+class = "at-most-once"
+rate = "5/d"
+concurrency = 0
+clock_skew = "soon"
+requires_approval = "response.body == 1"
+[[connectors.a.standing_approvals]]
+when = "request."
+owner = " "
+until = 2027-01-31
+[[connectors.a.standing_approvals]]
+owner = "ops"
+until = "tomorrow"
+reason = "x"
+wen = "true"
+"#;
+    let expected = [
+        "h.toml:6:9: `connectors.a.class` is \"at-most-once\", which kind \"sql\" cannot be (write \"transactional\") [HP0504]",
+        "h.toml:7:8: `connectors.a.rate` is \"5/d\", not a rate (write it such as \"5/s\", \"100/m\" or \"1000/h\") [HP0504]",
+        "h.toml:8:15: `connectors.a.concurrency` is not a whole number from 1 (write it such as 1000) [HP0504]",
+        "h.toml:9:14: `connectors.a.clock_skew` is \"soon\", not a duration (write it such as \"500ms\", \"10s\" or \"24h\") [HP0504]",
+        "h.toml:10:21: `connectors.a.requires_approval` cannot be used: unknown name `response`; it sees `request` (correct the CEL) [HP0504]",
+        "h.toml:11:1: `connectors.a.standing_approvals.reason` is missing (write why it was given) [HP0503]",
+    ];
+    let found = problems(text);
+    assert_eq!(found[..expected.len()], expected, "{found:#?}");
+    let rest = found[expected.len()..].join("\n");
+    for part in [
+        "12:8: `connectors.a.standing_approvals.when`",
+        "13:9: `connectors.a.standing_approvals.owner` is empty",
+        "14:9: `connectors.a.standing_approvals.until` is no moment",
+        "17:9: `connectors.a.standing_approvals.until` is no moment: \"tomorrow\"",
+        "19:1: `connectors.a.standing_approvals.wen` is not a known key (did you mean `when`?)",
+    ] {
+        assert!(rest.contains(part), "{part} in {rest}");
+    }
+    assert_eq!(found.len(), expected.len() + 5, "{found:#?}");
+}
+
+#[test]
+fn keys_of_kinds_that_do_not_fit_are_told() {
+    let http = "[connectors.a]\nkind = \"http\"\nbase_url = \"http://a\"\nallow = []\n";
+    let table = [
+        ("class = \"reconcilable\"", "`connectors.a.lookup` is missing: class \"reconcilable\" asks the receiver"),
+        ("lookup = { get = \"/by-key/{id}\" }", "`connectors.a.lookup.happened` is missing"),
+        ("lookup = { get = \"/by-key\", happened = \"true\" }", "`connectors.a.lookup.get`: it has no `{id}`"),
+        (
+            "lookup = { get = \"http://b/{id}\", happened = \"true\" }",
+            "`connectors.a.lookup.get`: the path has to begin",
+        ),
+        (
+            "lookup = { get = \"/../{id}\", happened = \"true\" }",
+            "`connectors.a.lookup.get`: the path has a `.` or `..`",
+        ),
+        ("lookup = { get = \"/x?a={id}#b\", happened = \"true\" }", "`connectors.a.lookup.get`: the query has '#'"),
+        (
+            "lookup = { get = \"/{id}\", happened = \"state.x\" }",
+            "`connectors.a.lookup.happened` cannot be used: unknown name `state`",
+        ),
+        (
+            "lookup = { get = \"/{id}\", happened = \"true\", when = 1 }",
+            "`connectors.a.lookup.when` is not a known key",
+        ),
+        ("lookup = 1", "`connectors.a.lookup` is of type integer"),
+        ("preview = {}", "`connectors.a.preview` needs one of `get` and `post`"),
+        ("preview = { get = \"/a\", post = \"/b\" }", "`connectors.a.preview` needs one of `get` and `post`"),
+        ("preview = { post = \"/a/../b\" }", "`connectors.a.preview`: the path has a `.` or `..`"),
+        (
+            "preview = { post = \"/a\", result = \"request.x\" }",
+            "`connectors.a.preview.result` cannot be used: unknown name `request`",
+        ),
+    ];
+    for (line, expected) in table {
+        let found = problems(&format!("{http}{line}"));
+        assert!(found.len() == 1 && found[0].contains(expected), "{line}: {found:?}");
+    }
+    let table = [
+        (
+            "kind = \"sql\"\nurl = \"mysql://h/d\"\nstatements.a = \"select 1\"",
+            "`connectors.a.url` does not begin with sqlite: or postgres://",
+        ),
+        ("kind = \"sql\"\nurl = \"sqlite:a.db\"", "`connectors.a.statements` is missing"),
+        ("kind = \"sql\"\nurl = \"sqlite:a.db\"\nstatements = {}", "`connectors.a.statements` has no statement"),
+        (
+            "kind = \"sql\"\nurl = \"sqlite:a.db\"\nstatements.a = \"select 1; select 2\"",
+            "`connectors.a.statements.a` has more than one statement",
+        ),
+        (
+            "kind = \"sql\"\nurl = \"postgres://${env:H}/d\"\nstatements.a = \"select $1\"",
+            "`connectors.a.statements.a` has a parameter with `$`: write :name",
+        ),
+        (
+            "kind = \"sql\"\nurl = \"sqlite:a.db\"\nstatements.a = \"drop table entry\"",
+            "`connectors.a.statements.a` begins with none of select",
+        ),
+        (
+            "kind = \"sql\"\nurl = \"sqlite:a.db\"\nstatements.a = { sq = \"select 1\", sql = \"select 1\" }",
+            "`connectors.a.statements.a.sq` is not a known key",
+        ),
+        ("kind = \"webhook\"\nurl = \"https://h/\"", "`connectors.a.secret` is missing"),
+        ("kind = \"webhook\"\nurl = \"https://h/\"\nsecret = []", "`connectors.a.secret` is empty"),
+        (
+            "kind = \"webhook\"\nurl = \"https://h/\"\nsecret = \"s3cret\"",
+            "`connectors.a.secret` does not begin with `whsec_`",
+        ),
+        (
+            "kind = \"webhook\"\nurl = \"https://h/#x\"\nsecret = \"${env:S}\"",
+            "`connectors.a.url` has a query or fragment",
+        ),
+        (
+            "kind = \"webhook\"\nurl = \"https://h/\"\nsecret = \"${env:S}\"\nheaders = { Webhook-Id = \"x\" }",
+            "`connectors.a.headers` sets webhook-id",
+        ),
+        ("kind = \"smtp\"\nurl = \"smtps://h\"\nfrom = \"a@b.example\"", "`connectors.a.allow_to` is missing"),
+        (
+            "kind = \"smtp\"\nurl = \"smtps://h\"\nfrom = \"a\"\nallow_to = []",
+            "`connectors.a.from` is \"a\", which is no address",
+        ),
+        (
+            "kind = \"smtp\"\nurl = \"smtps://h\"\nfrom = \"a@b.example\"\nallow_to = [\"b.example\"]",
+            "`connectors.a.allow_to` has \"b.example\"",
+        ),
+        (
+            "kind = \"smtp\"\nurl = \"smtp://h\"\ntls = \"maybe\"\nfrom = \"a@b.example\"\nallow_to = []",
+            "`connectors.a.tls` is \"maybe\"",
+        ),
+        (
+            "kind = \"smtp\"\nurl = \"smtps://h\"\nclass = \"reconcilable\"\nfrom = \"a@b.example\"\nallow_to = []",
+            "kind \"smtp\" cannot be",
+        ),
+        (
+            "kind = \"smtp\"\nurl = \"smtps://h\"\nclass = { idempotent = { window = \"1h\" } }\nfrom = \"a@b.example\"\nallow_to = []",
+            "`connectors.a.class` is a table",
+        ),
+    ];
+    for (lines, expected) in table {
+        let found = problems(&format!("[connectors.a]\n{lines}"));
+        assert!(found.len() == 1 && found[0].contains(expected), "{lines}: {found:?}");
+        assert!(!found[0].contains("s3cret"), "{found:?}");
+    }
+}
+
+#[test]
+fn values_that_do_not_fit_once_they_are_filled_in_are_told_without_showing_them() {
+    let table = [
+        ("kind = \"http\"\nbase_url = \"${env:X}\"\nallow = []", "base_url is not a URL"),
+        (
+            "kind = \"sql\"\nurl = \"${env:X}\"\nstatements.a = \"select 1\"",
+            "url does not begin with sqlite: or postgres://",
+        ),
+        (
+            "kind = \"sql\"\nurl = \"postgres://u:${env:X}@h:p/d\"\nstatements.a = \"select 1\"",
+            "url is not the URL of a PostgreSQL server",
+        ),
+        ("kind = \"webhook\"\nurl = \"https://h/\"\nsecret = \"${env:X}\"", "secret does not begin with `whsec_`"),
+        ("kind = \"smtp\"\nurl = \"${env:X}\"\nfrom = \"a@b.example\"\nallow_to = []", "url is not a URL"),
+    ];
+    for (lines, expected) in table {
+        let text = format!("[connectors.a]\n{lines}");
+        let parse = |value: Option<&str>| {
+            let value = value.map(str::to_owned);
+            Configuration::parse(&text, Path::new("h.toml"), &|_| value.clone()).unwrap().check(Path::new("h.toml"))
+        };
+        let found = parse(Some("s3cret of \u{1} ours"));
+        assert!(
+            found.len() == 1 && found[0].message.contains(expected) && found[0].code == "HP0507",
+            "{lines}: {found:?}"
+        );
+        assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
+        let missing = parse(None);
+        assert!(missing.len() == 1 && missing[0].code == "HP0506", "{lines}: {missing:?}");
+    }
 }
 
 #[test]

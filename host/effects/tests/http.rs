@@ -31,7 +31,7 @@ async fn a_request_leaves_as_configured_and_its_answer_comes_back() {
     for (header, expected) in [
         ("authorization", Some("Bearer s3cret-key")),
         ("x-source", Some("holdpoint")),
-        ("x-request-key", Some("refund:9241:50000")),
+        ("x-request-key", Some("t:refund:9241:50000")),
         ("x-trace", Some("abc")),
         ("content-type", Some("application/json")),
         ("cookie", None),
@@ -254,7 +254,7 @@ async fn secrets_come_back_nowhere() {
         let request = json!({ "method": "POST", "path": "/refunds", "body": body });
         let mut effects = world.task("t", 1);
         let results = effects.perform_all(vec![operation(Some(body), "payments", request)]).await.unwrap();
-        shown.push_str(&format!("{results:?} {} {:?}", line(&results[0]), effects.finish()));
+        shown.push_str(&format!("{results:?} {} {:?}", line(&results[0]), effects.finish().operations));
     }
     assert_eq!(receiver.received()[0].header("authorization"), Some(KEY), "it was sent");
     assert_eq!(receiver.received()[0].header("x-file"), Some("from-a-file-7"));

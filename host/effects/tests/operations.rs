@@ -35,7 +35,7 @@ async fn sequential_intents_cost_one_commit_each_and_carry_the_outcome_before() 
     for id in ["a", "b", "c"] {
         assert_eq!(one(effects.perform_all(vec![pay(id, 1)]).await), OK);
     }
-    world.journal.commit(effects.finish());
+    world.journal.commit(effects.finish().operations);
     assert_eq!(
         world.journal.commits(),
         ["a intended", "a completed, b intended", "b completed, c intended", "c completed"]
@@ -67,7 +67,7 @@ async fn parallel_intents_are_one_commit_and_a_refusal_hides_nothing() {
     for (result, expected) in results.iter().zip(expected) {
         assert!(result.starts_with(expected), "{result}");
     }
-    world.journal.commit(effects.finish());
+    world.journal.commit(effects.finish().operations);
     let commits = ["a intended, b intended, c intended, d intended", "a completed, b failed, c not-sent, d completed"];
     assert_eq!(world.journal.commits(), commits);
     assert_eq!(receiver.received().len(), 4);
@@ -82,7 +82,7 @@ async fn idempotent_operations_need_no_commit_of_their_own() {
         assert_eq!(one(effects.perform_all(vec![pay(id, 1)]).await), OK);
     }
     assert_eq!(world.journal.commits(), [""; 0]);
-    assert_eq!(effects.finish().len(), 2);
+    assert_eq!(effects.finish().operations.len(), 2);
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn scopes_and_derived_ids() {
         let refused = lines(effects.perform_all(vec![operation(None, "other", json!({})), unnamed()]).await);
         assert!(refused[0].starts_with("denied: connector \"other\" is not granted to node commit"), "{refused:?}");
         assert_eq!(one(effects.perform_all(vec![unnamed()]).await), OK);
-        world.journal.commit(effects.finish());
+        world.journal.commit(effects.finish().operations);
     }
     assert_eq!(receiver.received().len(), 4);
     let derived = "task:00000000-0000-8000-8000-000000000007";
@@ -187,7 +187,7 @@ async fn an_intent_without_outcome_is_in_doubt_and_the_others_end() {
         _ = effects.perform_all(vec![pay("a", 1)]) => panic!("the receiver is silent"),
         () = until(|| !receiver.received().is_empty()) => {}
     }
-    assert!(effects.finish().is_empty());
+    assert!(effects.finish().operations.is_empty());
     assert_eq!(world.journal.states(), ["a intended"]);
 
     let other = self::receiver().await;
@@ -198,7 +198,7 @@ async fn an_intent_without_outcome_is_in_doubt_and_the_others_end() {
         results.starts_with("halt: operation a of connector payments is in doubt: it was about to be sent"),
         "{results}"
     );
-    world.journal.commit(effects.finish());
+    world.journal.commit(effects.finish().operations);
     assert_eq!(
         world.journal.states(),
         ["a intended", "b completed", "c failed"],
@@ -220,7 +220,7 @@ async fn an_operation_that_becomes_doubtful_is_recorded_and_stays() {
         "halt: operation a of connector payments is in doubt: the receiver answered 500 Internal Server Error: the receiver may have executed \
          it [HP0542]"
     );
-    world.journal.commit(effects.finish());
+    world.journal.commit(effects.finish().operations);
     assert_eq!(world.journal.commits(), ["a intended, b intended", "a in-doubt, b completed"]);
     assert_eq!(world.once("t", 1, pay("a", 500)).await, halt);
     assert_eq!(receiver.received().len(), 2);
@@ -275,7 +275,7 @@ async fn a_transient_failure_is_tried_again_under_the_same_request_only() {
         assert_eq!(one(effects.perform_all(vec![pay("a", 503)]).await), "failed http-503 retryable=true sent=true");
     }
     assert!(one(effects.perform_all(vec![pay("a", 1)]).await).starts_with("conflict"));
-    assert_eq!((receiver.received().len(), effects.finish().len()), (2, 0));
+    assert_eq!((receiver.received().len(), effects.finish().operations.len()), (2, 0));
 }
 
 /// A receiver that answers each request when it is given a permit.
@@ -311,7 +311,7 @@ async fn two_tasks_with_one_operation_send_it_once() {
             running.spawn(async move {
                 let results = lines(effects.perform_all(vec![pay("a", 1), pay("b", 1)]).await);
                 // Nothing is committed before the others have their answers: they find the outcome in this process.
-                (results, effects.finish())
+                (results, effects.finish().operations)
             });
         }
         until(|| receiver.connections() == 2).await;
@@ -356,10 +356,10 @@ async fn an_attempt_that_was_not_sent_is_not_tried_by_others_before_it_is_record
     assert_eq!(receiver.received().len(), 1);
     // The same execution may, as its records are its own; so may the same task again: its first execution's commit has come or never will.
     assert_eq!(one(first.perform_all(vec![pay("a", 429)]).await), "failed http-429 retryable=true sent=true");
-    drop(first.finish());
+    drop(first.finish().operations);
     let mut again = world.task("t", 1);
     assert_eq!(one(again.perform_all(vec![pay("a", 429)]).await), "failed http-429 retryable=true sent=true");
-    world.journal.commit(again.finish());
+    world.journal.commit(again.finish().operations);
     assert_eq!(receiver.received().len(), 3);
     assert_eq!(world.once("u", 2, pay("a", 429)).await, "failed http-429 retryable=true sent=true");
     assert_eq!(receiver.received().len(), 4);

@@ -175,14 +175,16 @@ impl Driver {
         self.tasks.retain(|task| task.id != result.record.id);
         self.tasks.push(result.record.clone());
         self.questions.extend(result.question.clone());
-        let (tasks, questions, operations) =
-            (vec![result.record], result.question.into_iter().collect(), result.operations);
+        let (tasks, questions, operations, hits) =
+            (vec![result.record], result.question.into_iter().collect(), result.operations, result.hits);
         if others_run && (slow || result.performed) {
-            self.context.ledger.store(Write { tasks, questions, operations, ..Write::default() }).await
+            self.context.ledger.store(Write { tasks, questions, operations, hits, ..Write::default() }).await
         } else {
             report.write.tasks.extend(tasks);
             report.write.questions.extend::<Vec<QuestionRecord>>(questions);
             report.write.operations.extend(operations);
+            report.performed |= !hits.is_empty();
+            report.write.hits.extend(hits);
             Ok(())
         }
     }

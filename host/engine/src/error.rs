@@ -1,7 +1,8 @@
 //! How the engine refuses and fails. Nothing was written unless a variant says so.
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, QuestionId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, OperationId, QuestionId, ThreadId};
+use holdpoint_graph::operation::{NoteKind, OperationRecord, OperationState};
 use holdpoint_graph::state::StateError;
 use holdpoint_store::{QuestionRecord, QuestionStatus, ThreadStatus};
 
@@ -112,6 +113,31 @@ pub enum Error {
     /// The checkpoint stands before an input was applied.
     #[error("checkpoint {0} stands before its input was applied")]
     NotReplayable(CheckpointId),
+    /// No operation has this id.
+    #[error("no operation {0}")]
+    OperationNotFound(OperationId),
+    /// The operation has an outcome, or somebody is performing it: there is no doubt to settle. Carries it as it stands.
+    #[error("{}", not_in_doubt(.0))]
+    NotInDoubt(Box<OperationRecord>),
+    /// The operation may still arrive at its receiver: nobody can know yet that it will not.
+    #[error("operation {operation} may still arrive until {}", time_text(*.settles_at_ms))]
+    NotSettledYet {
+        /// The operation.
+        operation: OperationId,
+        /// From when it cannot arrive any more, in milliseconds since 1970.
+        settles_at_ms: u64,
+    },
+    /// A person's word without a reason.
+    #[error("the reason is empty")]
+    NoReason,
+    /// A thread whose operation is in doubt cannot be deleted: the doubt would be lost with it.
+    #[error("thread {thread} has operation {operation} in doubt")]
+    DeleteInDoubt {
+        /// The thread.
+        thread: ThreadId,
+        /// The operation.
+        operation: OperationId,
+    },
     /// The store refused or failed. Where it says unavailable, whether a write took place is unknown until the thread is read again.
     #[error(transparent)]
     Store(#[from] holdpoint_store::Error),
@@ -140,6 +166,11 @@ impl Error {
             Self::GraphUnavailable { .. } => "HP0416",
             Self::CheckpointNotFound { .. } => "HP0417",
             Self::NotReplayable(_) => "HP0418",
+            Self::OperationNotFound(_) => "HP0430",
+            Self::NotInDoubt(_) => "HP0431",
+            Self::NotSettledYet { .. } => "HP0432",
+            Self::NoReason => "HP0433",
+            Self::DeleteInDoubt { .. } => "HP0434",
             Self::Store(error) => error.code(),
         }
     }
@@ -176,6 +207,15 @@ impl Error {
                 "use the store that the thread was started with, or restore it from a backup".into()
             }
             Self::CheckpointNotFound { .. } => "copy the id from the thread's history".into(),
+            Self::OperationNotFound(_) => "`holdpoint operations list` shows what there is".into(),
+            Self::NotInDoubt(_) => {
+                "nothing is left to settle; `holdpoint operations show` tells what became of it".into()
+            }
+            Self::NotSettledYet { .. } => {
+                "wait until then; if you know that it happened, say so with its result at once".into()
+            }
+            Self::NoReason => "say why: it is kept with the operation for ever".into(),
+            Self::DeleteInDoubt { .. } => "settle the operation first: `holdpoint operations resolve`".into(),
             Self::NotReplayable(_) => "replay from the checkpoint after it, or give the input anew".into(),
             Self::Store(error) => store_cure(error).into(),
         }
@@ -220,6 +260,21 @@ fn settled(question: &QuestionRecord) -> String {
             format!("question {} of node {} was superseded", question.id, question.node)
         }
         (None, status) => format!("question {} of node {} is {}", question.id, question.node, status.name()),
+    }
+}
+
+fn not_in_doubt(record: &OperationRecord) -> String {
+    let id = &record.key.id;
+    match (&record.state, record.notes.last()) {
+        (OperationState::Intended, _) => format!("operation {id} is being performed now"),
+        (state, Some(note)) if note.kind != NoteKind::Approved => format!(
+            "operation {id} is {}: {} said {} at {}",
+            state.name(),
+            note.by,
+            note.kind.name(),
+            time_text(note.at_ms)
+        ),
+        (state, _) => format!("operation {id} is {}", state.name()),
     }
 }
 

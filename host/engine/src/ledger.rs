@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use holdpoint_graph::clock::Clock;
 use holdpoint_graph::ids::{Epoch, NodeName, TaskId, ThreadId};
 use holdpoint_graph::nodes::{JournalError, TaskJournal, TaskReport};
-use holdpoint_graph::operation::OperationRecord;
+use holdpoint_graph::operation::{OperationHit, OperationRecord};
 use holdpoint_store::{Commit, Expect, NewCheckpoint, QuestionRecord, Store, TaskRecord, ThreadError, ThreadStatus};
 use tokio::sync::Mutex;
 
@@ -40,6 +40,7 @@ pub(crate) struct Write {
     pub(crate) tasks: Vec<TaskRecord>,
     pub(crate) questions: Vec<QuestionRecord>,
     pub(crate) operations: Vec<OperationRecord>,
+    pub(crate) hits: Vec<OperationHit>,
     /// Ends the claim: the thread's new status, and its error.
     pub(crate) end: Option<(ThreadStatus, Option<ThreadError>)>,
 }
@@ -86,20 +87,16 @@ impl Ledger {
             None => (ThreadStatus::Running, None, false),
         };
         let commit = Commit {
-            thread: self.thread.clone(),
-            expect: Expect::Epoch(self.epoch),
-            claim: None,
             release,
             lease_until_ms: (!release).then(|| at_ms + self.lease_ms),
-            settlements: Vec::new(),
             head: checkpoints.last().map(|checkpoint| checkpoint.record.id.clone()),
             checkpoints,
             tasks,
             questions: write.questions,
             operations: write.operations,
-            status,
+            hits: write.hits,
             error,
-            at_ms,
+            ..Commit::new(self.thread.clone(), Expect::Epoch(self.epoch), status, at_ms)
         };
         self.store.commit(commit).await.map_err(|error| match error {
             holdpoint_store::Error::Fenced { thread, .. } | holdpoint_store::Error::ThreadNotFound(thread) => {

@@ -30,6 +30,6 @@ mod task;
 pub mod error;
 
 pub use answers::Answers;
-pub use engine::{Config, Deployment, Engine, Input};
+pub use engine::{Config, Deployment, Engine, Input, Word};
 pub use error::Error;
 pub use view::{HistoryEntry, Interrupt, InterruptKind, TaskView, ThreadView};

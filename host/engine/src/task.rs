@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use holdpoint_graph::definition::{Graph, Node, Retry};
 use holdpoint_graph::ids::{Epoch, ThreadId};
 use holdpoint_graph::nodes::{NodeCall, NodeOutcome, Nodes, Question, RecordedAnswer, TaskIdentity};
-use holdpoint_graph::operation::OperationRecord;
+use holdpoint_graph::operation::{OperationHit, OperationRecord, OperationState};
 use holdpoint_graph::{definition::Component, definition::Limits};
 use holdpoint_store::{CheckpointRecord, QuestionRecord, QuestionStatus, TaskRecord, TaskStatus, ThreadError};
 use serde_json::{Map, Value, json};
@@ -14,6 +14,9 @@ use serde_json::{Map, Value, json};
 use crate::error::Error;
 use crate::ledger::{Ledger, TaskScribe, Write};
 use crate::plan::PlannedTask;
+
+/// The key of a question's policy that holds the evidence of the host's own questions.
+pub(crate) const EVIDENCE: &str = "evidence";
 
 /// What all tasks of a claim share.
 pub(crate) struct Context {
@@ -42,6 +45,8 @@ pub(crate) struct TaskResult {
     pub(crate) question: Option<QuestionRecord>,
     /// Operations with an outcome that are not stored yet.
     pub(crate) operations: Vec<OperationRecord>,
+    /// Records of other threads that answered, not stored yet.
+    pub(crate) hits: Vec<OperationHit>,
     /// Whether any operation was performed or recorded in this claim.
     pub(crate) performed: bool,
     /// When the last operation's outcome was known.
@@ -67,7 +72,7 @@ pub(crate) async fn run(context: Arc<Context>, assignment: Assignment) -> Result
                 return Ok(ended(&context, &assignment, NodeOutcome::HostFault(reason), attempt, &mut progress, begun));
             }
         };
-        progress.take(report.operations);
+        progress.take(&report.outcome, report.operations, report.hits);
         if report.outcome == NodeOutcome::Fenced {
             return Err(Error::TakenOver(context.thread.clone()));
         }
@@ -85,7 +90,8 @@ pub(crate) async fn run(context: Arc<Context>, assignment: Assignment) -> Result
         if !progress.operations.is_empty() {
             // The next attempt must find them recorded.
             let operations = std::mem::take(&mut progress.operations);
-            context.ledger.store(Write { operations, ..Write::default() }).await?;
+            let hits = std::mem::take(&mut progress.hits);
+            context.ledger.store(Write { operations, hits, ..Write::default() }).await?;
         }
         tokio::time::sleep(pause).await;
         attempt += 1;
@@ -96,16 +102,22 @@ pub(crate) async fn run(context: Arc<Context>, assignment: Assignment) -> Result
 #[derive(Default)]
 struct Progress {
     operations: Vec<OperationRecord>,
+    hits: Vec<OperationHit>,
     performed: bool,
     last_outcome_at_ms: Option<u64>,
 }
 
 impl Progress {
-    fn take(&mut self, operations: Vec<OperationRecord>) {
+    fn take(&mut self, outcome: &NodeOutcome, mut operations: Vec<OperationRecord>, hits: Vec<OperationHit>) {
+        if !matches!(outcome, NodeOutcome::Completed(_) | NodeOutcome::Interrupted(_) | NodeOutcome::InDoubt { .. }) {
+            // What was to leave after the step's commit does not leave after an execution that came to nothing.
+            operations.retain(|operation| !matches!(operation.state, OperationState::Queued { .. }));
+        }
         self.performed |= !operations.is_empty();
         self.last_outcome_at_ms =
             operations.iter().filter_map(|operation| operation.finished_at_ms).chain(self.last_outcome_at_ms).max();
         self.operations.extend(operations);
+        self.hits.extend(hits);
     }
 }
 
@@ -225,6 +237,7 @@ fn ended(
         record,
         question,
         operations: std::mem::take(&mut progress.operations),
+        hits: std::mem::take(&mut progress.hits),
         performed: progress.performed,
         last_outcome_at_ms: progress.last_outcome_at_ms,
         elapsed: begun.elapsed(),
@@ -252,7 +265,10 @@ fn failure_record(outcome: NodeOutcome, assignment: &Assignment) -> ThreadError 
 fn question_record(context: &Context, assignment: &Assignment, asked: Question, now_ms: u64) -> QuestionRecord {
     let planned = &assignment.planned;
     let mut policy = Map::new();
-    if let Some(interrupt) = context.graph.nodes.get(&planned.node).and_then(|node| node.interrupt.as_ref()) {
+    if let Some(evidence) = asked.evidence {
+        // The host's question about an operation: the node's own policy is about the node's own questions.
+        policy.insert(EVIDENCE.into(), evidence);
+    } else if let Some(interrupt) = context.graph.nodes.get(&planned.node).and_then(|node| node.interrupt.as_ref()) {
         policy = interrupt.policy.clone();
         if let Some(schema) = &interrupt.answer_schema {
             policy.insert("answer_schema".into(), schema.document().clone());

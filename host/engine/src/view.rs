@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::apply;
 use crate::plan::{PlannedTask, tasks_of};
+use crate::task::EVIDENCE;
 
 /// A thread as it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +49,8 @@ pub struct Interrupt {
     pub digest: Option<Digest>,
     /// Until when it may be answered.
     pub deadline_at_ms: Option<u64>,
+    /// Why the host itself asks, and what a dry run showed.
+    pub evidence: Option<Value>,
 }
 
 /// What kind of thing a thread waits for.
@@ -55,6 +58,8 @@ pub struct Interrupt {
 pub enum InterruptKind {
     /// A question that a node asked.
     Question,
+    /// An operation that the host may send only when a person approves it.
+    Approval,
     /// An operation whose outcome is unknown.
     InDoubt,
 }
@@ -64,6 +69,7 @@ impl InterruptKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Question => "question",
+            Self::Approval => "approval",
             Self::InDoubt => "in-doubt",
         }
     }
@@ -182,13 +188,15 @@ fn live_values(snapshot: &Snapshot, planned: &[PlannedTask], graph: Option<&Grap
 fn interrupts(snapshot: &Snapshot) -> Vec<Interrupt> {
     let questions =
         snapshot.questions.iter().filter(|question| question.status == QuestionStatus::Pending).map(|question| {
+            let evidence = question.policy.get(EVIDENCE).cloned();
             Interrupt {
                 id: question.id.to_string(),
-                kind: InterruptKind::Question,
+                kind: if evidence.is_some() { InterruptKind::Approval } else { InterruptKind::Question },
                 node: question.node.clone(),
                 value: question.payload.clone(),
                 digest: Some(question.payload_digest.clone()),
                 deadline_at_ms: question.deadline_at_ms,
+                evidence,
             }
         });
     let doubts =
@@ -211,6 +219,7 @@ fn in_doubt(task: &TaskRecord, snapshot: &Snapshot) -> Interrupt {
         }),
         digest: recorded.map(|operation| operation.request_digest.clone()),
         deadline_at_ms: None,
+        evidence: None,
         id,
     }
 }

@@ -51,6 +51,8 @@ fn operation(call: &NodeCall, id: &str, state: OperationState) -> OperationRecor
         epoch: call.task.epoch,
         begun_at_ms: support::NOON_MS,
         send_by_ms: None,
+        settles_at_ms: None,
+        notes: Vec::new(),
     }
 }
 
@@ -68,10 +70,10 @@ fn refund_nodes(intent: bool) -> FakeNodes {
                     && let Err(error) = call.journal.store(vec![operation(&call, "r", OperationState::Intended)]).await
                 {
                     assert_eq!(error, JournalError::Fenced);
-                    return NodeReport { outcome: NodeOutcome::Fenced, operations: Vec::new() };
+                    return NodeReport::from(NodeOutcome::Fenced);
                 }
                 let done = operation(&call, "r", OperationState::Completed(json!("paid")));
-                NodeReport { outcome: update(json!({ "log": ["paid"] })), operations: vec![done] }
+                NodeReport { outcome: update(json!({ "log": ["paid"] })), operations: vec![done], hits: Vec::new() }
             })
         })
 }
@@ -152,7 +154,7 @@ async fn a_thread_whose_worker_died_goes_on_from_what_is_stored() {
     let again = Arc::clone(&seen);
     let nodes = refund_nodes(false).with_async("commit", move |call| {
         again.lock().unwrap().push((call.task.id.to_string(), call.clock_ms));
-        Box::pin(async { NodeReport { outcome: update(json!({ "log": ["paid"] })), operations: Vec::new() } })
+        Box::pin(async { NodeReport::from(update(json!({ "log": ["paid"] }))) })
     });
     let second = world.second("second", nodes.clone());
     world.advance_ms(1_000);
@@ -180,7 +182,7 @@ async fn a_zombie_writes_nothing() {
                 reached.notify_one();
                 go_on.notified().await;
                 match call.journal.store(vec![operation(&call, "zombie", OperationState::Intended)]).await {
-                    Err(JournalError::Fenced) => NodeReport { outcome: NodeOutcome::Fenced, operations: Vec::new() },
+                    Err(JournalError::Fenced) => NodeReport::from(NodeOutcome::Fenced),
                     other => panic!("a zombie may not store an intent: {other:?}"),
                 }
             })
@@ -235,14 +237,14 @@ async fn an_early_finisher_with_effects_is_stored_while_its_sibling_runs() {
         .with_async("fast", |call| {
             Box::pin(async move {
                 let done = operation(&call, "mail", OperationState::Completed(json!("sent")));
-                NodeReport { outcome: update(json!({ "log": ["fast"] })), operations: vec![done] }
+                NodeReport { outcome: update(json!({ "log": ["fast"] })), operations: vec![done], hits: Vec::new() }
             })
         })
         .with_async("slow", move |_| {
             let held = Arc::clone(&held);
             Box::pin(async move {
                 held.notified().await;
-                NodeReport { outcome: update(json!({ "log": ["slow"] })), operations: Vec::new() }
+                NodeReport::from(update(json!({ "log": ["slow"] })))
             })
         });
     let world = World::new(nodes);
@@ -269,7 +271,7 @@ async fn a_long_task_prolongs_its_claim() {
         let held = Arc::clone(&held);
         Box::pin(async move {
             held.notified().await;
-            NodeReport { outcome: update(json!({})), operations: Vec::new() }
+            NodeReport::from(update(json!({})))
         })
     });
     let world = World::new(nodes);

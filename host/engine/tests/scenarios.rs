@@ -76,7 +76,7 @@ async fn sends_write_in_order_of_sending() {
             for _ in index..3 {
                 tokio::task::yield_now().await;
             }
-            holdpoint_graph::nodes::NodeReport { outcome: update(json!({ "log": [index] })), operations: Vec::new() }
+            update(json!({ "log": [index] })).into()
         })
     };
     let nodes = FakeNodes::default()

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::definition::Limits;
 use crate::digest::Digest;
 use crate::ids::{CheckpointId, ConnectorName, Epoch, GraphName, NodeName, QuestionId, TaskId, ThreadId};
-use crate::operation::{OperationKey, OperationRecord};
+use crate::operation::{OperationHit, OperationKey, OperationRecord};
 
 /// Executes nodes. Implementations are cheap to share and run many calls at once.
 #[async_trait]
@@ -204,6 +204,15 @@ pub struct NodeReport {
     /// Operations that reached an outcome during the execution and are not stored yet: they ride on the task's commit, whatever the outcome.
     /// Replays of recorded operations are not among them.
     pub operations: Vec<OperationRecord>,
+    /// Records of other threads that answered requests of this execution; they ride on the same commit.
+    pub hits: Vec<OperationHit>,
+}
+
+impl From<NodeOutcome> for NodeReport {
+    /// An execution that performed nothing.
+    fn from(outcome: NodeOutcome) -> Self {
+        Self { outcome, operations: Vec::new(), hits: Vec::new() }
+    }
 }
 
 /// How an execution ended. A failure is the author's; a trap, a limit and a host fault are three other things.
@@ -293,7 +302,14 @@ pub struct Question {
     pub answer_schema: Option<Value>,
     /// How long the question stands, from when it is asked.
     pub deadline_ms: Option<u64>,
+    /// Set when the host itself asks, about an operation of the node: the reason of the rule, and what a dry run showed. Shown with the question,
+    /// not part of what the answer binds to.
+    pub evidence: Option<Value>,
 }
+
+/// Occurrences from here on are the host's questions about operations, counted by the operation's place in the execution; those below are the
+/// node's own.
+pub const HOST_OCCURRENCE_FIRST: u32 = 1 << 31;
 
 impl Question {
     /// The question's id in its task.

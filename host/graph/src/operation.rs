@@ -68,8 +68,72 @@ pub struct OperationRecord {
     pub begun_at_ms: u64,
     /// The moment after which the request no longer leaves; for records that were intents.
     pub send_by_ms: Option<u64>,
+    /// The moment from which a request that has not landed will not land any more: `send_by_ms`, the connector's timeout and the tolerated
+    /// difference of clocks. Before it, nothing but a receiver's own word can settle a doubt. For records that were intents.
+    pub settles_at_ms: Option<u64>,
     /// When its outcome was known, `not-sent` included; none for an intent.
     pub finished_at_ms: Option<u64>,
+    /// Who had a say in it besides the node, oldest first: approvals, lookups, people who settled a doubt.
+    pub notes: Vec<OperationNote>,
+}
+
+/// Somebody's word on an operation. Kept for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationNote {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What was said.
+    pub kind: NoteKind,
+    /// Whose word it is, such as `cli:ana`, `standing:finance` or `lookup`.
+    pub by: String,
+    /// The reason or the evidence, for people.
+    pub text: String,
+}
+
+/// What can be said of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoteKind {
+    /// It may be sent.
+    Approved,
+    /// It has happened; its answer is what this word gave.
+    Happened,
+    /// It has not happened: it may be sent.
+    NotHappened,
+    /// It is to count as failed for good.
+    Failed,
+}
+
+impl NoteKind {
+    /// All kinds with their stored and spoken names.
+    pub const NAMES: [(Self, &'static str); 4] = [
+        (Self::Approved, "approved"),
+        (Self::Happened, "happened"),
+        (Self::NotHappened, "not-happened"),
+        (Self::Failed, "failed"),
+    ];
+
+    /// The stored and spoken name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+
+    /// Reads a name back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind)
+    }
+}
+
+/// A record that answered another thread's equal request: kept, because a hit is either a shared business operation or a guess.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationHit {
+    /// The operation.
+    pub key: OperationKey,
+    /// The thread that asked.
+    pub thread: ThreadId,
+    /// Its task.
+    pub task: TaskId,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// How far an operation got.
@@ -77,6 +141,13 @@ pub struct OperationRecord {
 pub enum OperationState {
     /// About to be sent, or sent, with no outcome recorded. Found by anyone but its live owner, it is in doubt.
     Intended,
+    /// To be sent after the commit that stores this; its node has got a receipt and gone on.
+    Queued {
+        /// Attempts so far.
+        attempts: u32,
+        /// Not sent before this moment, in milliseconds since 1970.
+        due_at_ms: u64,
+    },
     /// Landed; a replay returns this answer.
     Completed(Value),
     /// Failed for good; a replay returns this failure.
@@ -92,6 +163,7 @@ impl OperationState {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Intended => "intended",
+            Self::Queued { .. } => "queued",
             Self::Completed(_) => "completed",
             Self::Failed(_) => "failed",
             Self::InDoubt(_) => "in-doubt",

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use holdpoint_effects::{Configuration, Effects};
-use holdpoint_engine::{Config, Engine};
+use holdpoint_engine::{Config, Engine, Error, ThreadView};
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::nodes::{NodeCall, NodeOutcome, NodeReport, Nodes};
 use holdpoint_sandbox::{ComponentSource, Options as SandboxOptions, Sandbox};
 use holdpoint_store::memory::MemoryStore;
 use holdpoint_store::sqlite::{SqliteOptions, SqliteStore};
-use holdpoint_store::{Journal, Store};
+use holdpoint_store::{Journal, Store, ThreadFilter, ThreadStatus};
 use tokio::sync::OnceCell;
 
 use crate::failure::Failure;
@@ -39,6 +39,8 @@ pub struct Host {
     pub engine: Engine,
     /// What is durable.
     pub store: Arc<SqliteStore>,
+    /// Side effects: what is to leave after its commit is sent by [`Effects::deliver_due`].
+    pub effects: Effects,
     nodes: Arc<LazySandbox>,
 }
 
@@ -54,7 +56,7 @@ impl Host {
         let effects = Effects::new(options.configuration, journal, Arc::new(SystemClock));
         let nodes = Arc::new(LazySandbox {
             cell: OnceCell::new(),
-            effects,
+            effects: effects.clone(),
             components: Arc::new(StoredComponents(Arc::clone(&store))),
             cache_dir: options.cache_dir,
         });
@@ -65,7 +67,26 @@ impl Host {
             Arc::new(ProcessOwners::of_this_process()),
             options.engine,
         );
-        Ok(Self { engine, store, nodes })
+        Ok(Self { engine, store, effects, nodes })
+    }
+
+    /// Continues the threads that were made runnable by the settling of a doubt: running, and nobody's.
+    ///
+    /// # Errors
+    /// The engine's. A thread that another host took first is left to it.
+    pub async fn continue_woken(&self) -> Result<Vec<ThreadView>, Failure> {
+        const BATCH: usize = 1000;
+        let filter = ThreadFilter { status: Some(ThreadStatus::Running), limit: BATCH, offset: 0 };
+        let running = self.engine.threads(&filter).await.map_err(|error| Failure::from_engine(&error))?;
+        let mut views = Vec::new();
+        for thread in running.into_iter().filter(|thread| thread.owner.is_none()) {
+            match self.engine.proceed(&thread.id).await {
+                Ok(view) => views.push(view),
+                Err(Error::Busy { .. } | Error::TakenOver(_)) => {}
+                Err(error) => return Err(Failure::from_engine(&error)),
+            }
+        }
+        Ok(views)
     }
 
     /// The sandbox, made now if it was not needed before.
@@ -139,7 +160,7 @@ impl Nodes for LazySandbox {
     async fn run(&self, call: NodeCall) -> NodeReport {
         match self.get().await {
             Ok(sandbox) => sandbox.run(call).await,
-            Err(failure) => NodeReport { outcome: NodeOutcome::HostFault(failure.message), operations: Vec::new() },
+            Err(failure) => NodeOutcome::HostFault(failure.message).into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use holdpoint_effects::Effects;
+use holdpoint_effects::{Effects, Finished};
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::nodes::{NodeCall, NodeOutcome, NodeReport, Nodes};
 use serde_json::Value;
@@ -179,23 +179,23 @@ impl Sandbox {
         let prepared = runtime.prepared(&call.component, None).await?;
         let input = match execute::input(&call, limits.value_bytes) {
             Ok(input) => input,
-            Err(exceeded) => return Ok(NodeReport { outcome: exceeded.into(), operations: Vec::new() }),
+            Err(exceeded) => return Ok(NodeOutcome::from(exceeded).into()),
         };
         let _slots = runtime.slots(&prepared).await;
         let state = State::run(call, &self.0.effects, limits);
         let mut store =
             execute::store(&runtime.engine, state, fuel).map_err(|error| Error::Unavailable(format!("{error:#}")))?;
         let outcome = execute::run(&mut store, &prepared.node, &input).await;
-        Ok(NodeReport { outcome, operations: store.into_data().into_operations() })
+        let Finished { operations, hits } = store.into_data().into_finished();
+        Ok(NodeReport { outcome, operations, hits })
     }
 }
 
 #[async_trait]
 impl Nodes for Sandbox {
     async fn run(&self, call: NodeCall) -> NodeReport {
-        self.execute(call).await.unwrap_or_else(|error| NodeReport {
-            outcome: NodeOutcome::HostFault(format!("{}: {error} ({})", error.code(), error.cure())),
-            operations: Vec::new(),
+        self.execute(call).await.unwrap_or_else(|error| {
+            NodeOutcome::HostFault(format!("{}: {error} ({})", error.code(), error.cure())).into()
         })
     }
 }

@@ -33,7 +33,17 @@ pub(crate) fn commit(commit: &Commit) -> Result<(), Error> {
     commit.checkpoints.iter().try_for_each(checkpoint)?;
     commit.tasks.iter().try_for_each(task)?;
     commit.questions.iter().try_for_each(question)?;
-    commit.operations.iter().try_for_each(operation)
+    commit.operations.iter().try_for_each(operation)?;
+    commit.hits.iter().try_for_each(|hit| integer(hit.at_ms, "time of a hit"))
+}
+
+/// Checks an exchange by itself. What is expected need not be checked: a record that could not be stored is never found.
+pub(crate) fn exchange(expected: &OperationRecord, next: &OperationRecord, at_ms: u64) -> Result<(), Error> {
+    if expected.key != next.key {
+        return invalid(format!("operation {} cannot take the place of operation {}", next.key.id, expected.key.id));
+    }
+    integer(at_ms, "time of an exchange")?;
+    operation(next)
 }
 
 /// Checks that bytes and digests agree.
@@ -118,7 +128,9 @@ fn operation(operation: &OperationRecord) -> Result<(), Error> {
     integer(operation.epoch.0, "epoch of an operation")?;
     integer(operation.begun_at_ms, "time of an operation")?;
     optional_integer(operation.send_by_ms, "time of an operation")?;
+    optional_integer(operation.settles_at_ms, "time of an operation")?;
     optional_integer(operation.finished_at_ms, "time of an operation")?;
+    operation.notes.iter().try_for_each(|note| integer(note.at_ms, "time of a note"))?;
     depth(&operation.request, "an operation's request")?;
     match &operation.state {
         OperationState::Completed(value) => depth(value, "an operation's answer"),
@@ -126,6 +138,7 @@ fn operation(operation: &OperationRecord) -> Result<(), Error> {
             optional_integer(failure.retry_after_ms, "pause of a failure")?;
             failure.details.as_ref().map_or(Ok(()), |details| depth(details, "a failure's details"))
         }
+        OperationState::Queued { due_at_ms, .. } => integer(*due_at_ms, "time of an operation"),
         OperationState::Intended | OperationState::InDoubt(_) | OperationState::NotSent => Ok(()),
     }
 }

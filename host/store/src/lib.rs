@@ -10,6 +10,7 @@
 //! * [`memory`]: the store in memory, the oracle that others are compared with.
 //! * [`sqlite`]: the default store, one file.
 //! * [`conformance`]: the suite that every store answers.
+//! * [`faults`]: for tests, a store that commits and then reports failure.
 
 pub mod records;
 
@@ -21,8 +22,11 @@ pub mod memory;
 pub mod sqlite;
 
 pub mod conformance;
+pub mod faults;
 
 pub use memory::MemoryStore;
 pub use records::*;
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use store::{Claim, Commit, Content, Error, Expect, Journal, NewThread, Statistics, Store, ThreadFilter};
+pub use store::{
+    Claim, Commit, Content, Error, Expect, Journal, NewThread, OperationFilter, Statistics, Store, ThreadFilter,
+};

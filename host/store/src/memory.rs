@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, TaskId, ThreadId};
-use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState};
+use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState};
 use serde_json::{Map, Value};
 
 use crate::check;
 use crate::records::{
-    CheckpointRecord, QuestionRecord, QuestionStatus, Settlement, Snapshot, TaskRecord, ThreadRecord,
+    CheckpointRecord, QuestionRecord, QuestionStatus, Settlement, Snapshot, TaskRecord, TaskStatus, ThreadRecord,
+    ThreadStatus,
 };
-use crate::store::{Commit, Content, Error, Expect, Journal, Statistics, Store, ThreadFilter};
+use crate::store::{Commit, Content, Error, Expect, Journal, OperationFilter, Statistics, Store, ThreadFilter};
 
 /// A store in memory.
 #[derive(Default)]
@@ -31,6 +32,8 @@ struct State {
     threads: BTreeMap<ThreadId, Thread>,
     /// In order of first storing. Outlive their threads.
     operations: Vec<OperationRecord>,
+    /// In order of storing. Outlive their threads.
+    hits: Vec<OperationHit>,
     contents: BTreeMap<Digest, Vec<u8>>,
     commits: u64,
 }
@@ -158,6 +161,45 @@ impl Journal for MemoryStore {
     async fn operations(&self, thread: &ThreadId) -> Result<Vec<OperationRecord>, Error> {
         Ok(self.state().operations_where(|record| record.thread == *thread))
     }
+
+    async fn find_operations(&self, filter: &OperationFilter) -> Result<Vec<OperationRecord>, Error> {
+        let mut found = self.state().operations_where(|record| {
+            filter.id.as_ref().is_none_or(|id| record.key.id == *id)
+                && filter.thread.as_ref().is_none_or(|thread| record.thread == *thread)
+                && (!filter.open || is_open(&record.state))
+        });
+        found.truncate(filter.limit);
+        Ok(found)
+    }
+
+    async fn due_operations(&self, now_ms: u64, limit: usize) -> Result<Vec<OperationRecord>, Error> {
+        let state = self.state();
+        let due = |record: &OperationRecord| match record.state {
+            OperationState::Queued { due_at_ms, .. } if due_at_ms <= now_ms => Some(due_at_ms),
+            _ => None,
+        };
+        let mut found: Vec<(u64, &OperationRecord)> =
+            state.operations.iter().filter_map(|record| Some((due(record)?, record))).collect();
+        // Stable: those due at the same moment stay in order of storing.
+        found.sort_by_key(|(due_at_ms, _)| *due_at_ms);
+        Ok(found.into_iter().take(limit).map(|(_, record)| record.clone()).collect())
+    }
+
+    async fn hits(&self, key: &OperationKey) -> Result<Vec<OperationHit>, Error> {
+        let mut found: Vec<OperationHit> = self.state().hits.iter().filter(|hit| hit.key == *key).cloned().collect();
+        found.sort_by_key(|hit| hit.at_ms);
+        Ok(found)
+    }
+
+    async fn exchange_operation(
+        &self,
+        expected: &OperationRecord,
+        next: OperationRecord,
+        at_ms: u64,
+    ) -> Result<bool, Error> {
+        check::exchange(expected, &next, at_ms)?;
+        Ok(self.state().exchange(expected, next, at_ms))
+    }
 }
 
 impl State {
@@ -192,13 +234,34 @@ impl State {
         }
         for operation in commit.operations {
             match self.operations.iter_mut().find(|record| record.key == operation.key) {
+                Some(record) if is_queued(&operation) && record.state != OperationState::NotSent => {}
                 Some(record) => *record = operation,
                 None => self.operations.push(operation),
             }
         }
+        self.hits.extend(commit.hits);
         self.threads.insert(commit.thread, thread);
         self.commits += 1;
         Ok(())
+    }
+
+    /// Whether the record was as expected and has been replaced.
+    fn exchange(&mut self, expected: &OperationRecord, next: OperationRecord, at_ms: u64) -> bool {
+        let Some(stored) = self.operations.iter_mut().find(|record| record.key == expected.key) else { return false };
+        if !is_as_expected(stored, expected) {
+            return false;
+        }
+        if !is_open(&next.state) {
+            for thread in self.threads.values_mut().filter(|thread| thread.waits_for(&next.key)) {
+                thread.record.status = ThreadStatus::Running;
+                thread.record.owner = None;
+                thread.record.lease_until_ms = 0;
+                thread.record.updated_at_ms = at_ms;
+            }
+        }
+        *stored = next;
+        self.commits += 1;
+        true
     }
 
     fn snapshot(&self, thread: &Thread, checkpoint: &Checkpoint) -> Snapshot {
@@ -315,6 +378,20 @@ impl Thread {
         Ok(())
     }
 
+    /// Whether it is interrupted with a task in doubt about this operation at its head.
+    fn waits_for(&self, key: &OperationKey) -> bool {
+        let in_doubt = |task: &TaskRecord| {
+            let details = task.error.as_ref().and_then(|error| error.details.as_ref());
+            let member = |name| details.and_then(|details| details.get(name)).and_then(Value::as_str);
+            task.status == TaskStatus::InDoubt
+                && member("scope") == Some(&key.scope.to_text())
+                && member("connector") == Some(key.connector.as_str())
+                && member("operation_id") == Some(key.id.as_str())
+        };
+        self.record.status == ThreadStatus::Interrupted
+            && self.tasks.values().any(|task| task.checkpoint == self.record.head && in_doubt(task))
+    }
+
     fn checkpoint(&self, id: &CheckpointId) -> Option<&Arc<Checkpoint>> {
         // From the newest: that is the one usually wanted.
         self.checkpoints.iter().rev().find(|checkpoint| checkpoint.record.id == *id)
@@ -331,4 +408,29 @@ fn guard(record: &ThreadRecord, expected: Epoch) -> Result<(), Error> {
     } else {
         Err(Error::Fenced { thread: record.id.clone(), expected, found: record.epoch })
     }
+}
+
+/// Whether it has no outcome.
+fn is_open(state: &OperationState) -> bool {
+    match state {
+        OperationState::Intended | OperationState::Queued { .. } | OperationState::InDoubt(_) => true,
+        OperationState::Completed(_) | OperationState::Failed(_) | OperationState::NotSent => false,
+    }
+}
+
+/// Whether a record is as a caller saw it last, in state, times and epoch.
+fn is_as_expected(stored: &OperationRecord, expected: &OperationRecord) -> bool {
+    let queued = |state: &OperationState| match state {
+        OperationState::Queued { attempts, due_at_ms } => Some((*attempts, *due_at_ms)),
+        _ => None,
+    };
+    let seen = |record: &OperationRecord| {
+        let times = (record.begun_at_ms, record.send_by_ms, record.settles_at_ms, record.finished_at_ms);
+        (record.state.name(), queued(&record.state), times, record.epoch)
+    };
+    seen(stored) == seen(expected)
+}
+
+fn is_queued(operation: &OperationRecord) -> bool {
+    matches!(operation.state, OperationState::Queued { .. })
 }

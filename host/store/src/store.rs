@@ -2,14 +2,15 @@
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, QuestionId, ThreadId};
-use holdpoint_graph::operation::{OperationKey, OperationRecord};
+use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, OperationId, QuestionId, ThreadId};
+use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 
 use crate::records::{
     NewCheckpoint, QuestionRecord, Settlement, Snapshot, TaskRecord, ThreadError, ThreadRecord, ThreadStatus,
 };
 
-/// Reads of the operations' journal. Writes go through [`Store::commit`], so that they ride on the thread's commits.
+/// The operations' journal. Writes ride on the thread's commits ([`Store::commit`]), but for those that nobody's claim stands behind
+/// ([`Journal::exchange_operation`]).
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// The record of an operation.
@@ -23,6 +24,39 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`Error::Unavailable`] and [`Error::Corrupt`].
     async fn operations(&self, thread: &ThreadId) -> Result<Vec<OperationRecord>, Error>;
+
+    /// Operations across threads, oldest first; those begun at the same moment in order of storing.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Corrupt`].
+    async fn find_operations(&self, filter: &OperationFilter) -> Result<Vec<OperationRecord>, Error>;
+
+    /// Queued operations whose moment has come at `now_ms`, the longest due first, at most `limit`. Costs nothing for those that are not due.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Corrupt`].
+    async fn due_operations(&self, now_ms: u64, limit: usize) -> Result<Vec<OperationRecord>, Error>;
+
+    /// The hits that other threads had on an operation, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Corrupt`].
+    async fn hits(&self, key: &OperationKey) -> Result<Vec<OperationHit>, Error>;
+
+    /// Replaces an operation's record if it still is `expected` in state, times and epoch; false, and nothing written, when it is not (exactly
+    /// one of those who try wins). Needs no claim on any thread. When the new record says what became of the operation (completed, failed, not
+    /// sent), every interrupted thread that has a task in doubt about it at its head becomes running and nobody's, in the same transaction, so
+    /// that whoever looks for work continues it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the keys differ; [`Error::Full`], [`Error::ReadOnly`]: nothing was written. [`Error::Unavailable`]: the outcome is
+    /// unknown, read before trying again.
+    async fn exchange_operation(
+        &self,
+        expected: &OperationRecord,
+        next: OperationRecord,
+        at_ms: u64,
+    ) -> Result<bool, Error>;
 }
 
 /// Durable storage. What a successful [`Store::commit`] wrote is there after `kill -9` and after power loss.
@@ -106,14 +140,40 @@ pub struct Commit {
     pub tasks: Vec<TaskRecord>,
     /// Questions that are asked; one that is there already (by id) stays as it is.
     pub questions: Vec<QuestionRecord>,
-    /// Operations as they stand now; replaces what was recorded under the same key.
+    /// Operations as they stand now; replaces what was recorded under the same key. A queued one replaces only what was not sent: anything else
+    /// under its key was queued or performed before, and perhaps delivered since.
     pub operations: Vec<OperationRecord>,
+    /// Records of other threads that answered this one's requests.
+    pub hits: Vec<OperationHit>,
     /// What the thread does now.
     pub status: ThreadStatus,
     /// Why it failed; none clears it.
     pub error: Option<ThreadError>,
     /// The host's clock at the commit, in milliseconds since 1970.
     pub at_ms: u64,
+}
+
+impl Commit {
+    /// A commit that changes nothing but the thread's status and times.
+    pub fn new(thread: ThreadId, expect: Expect, status: ThreadStatus, at_ms: u64) -> Self {
+        Self {
+            thread,
+            expect,
+            claim: None,
+            release: false,
+            lease_until_ms: None,
+            settlements: Vec::new(),
+            checkpoints: Vec::new(),
+            head: None,
+            tasks: Vec::new(),
+            questions: Vec::new(),
+            operations: Vec::new(),
+            hits: Vec::new(),
+            status,
+            error: None,
+            at_ms,
+        }
+    }
 }
 
 /// What must hold of a thread for a commit to apply.
@@ -165,10 +225,23 @@ pub struct ThreadFilter {
     pub offset: usize,
 }
 
+/// Which operations to list.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct OperationFilter {
+    /// Only those with this id, whatever their scope and connector.
+    pub id: Option<OperationId>,
+    /// Only those that this thread performed first.
+    pub thread: Option<ThreadId>,
+    /// Only those without an outcome: intended, in doubt or queued. Costs nothing for the others.
+    pub open: bool,
+    /// At most this many.
+    pub limit: usize,
+}
+
 /// Counts since a store was opened. Tests assert commit budgets with them, because counts do not flicker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Statistics {
-    /// [`Commit`]s applied.
+    /// [`Commit`]s applied, and operations exchanged.
     pub commits: u64,
     /// Durable transactions that held commits: one holds every commit that was waiting. Equal to `commits` where nothing is batched.
     pub transactions: u64,

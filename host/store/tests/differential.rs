@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, OperationId, QuestionId, ThreadId};
 use holdpoint_graph::nodes::{Command, Failure};
-use holdpoint_graph::operation::{OperationRecord, OperationState};
+use holdpoint_graph::operation::{
+    NoteKind, OperationHit, OperationKey, OperationNote, OperationRecord, OperationState,
+};
 use holdpoint_graph::state::{Change, Patch};
 use holdpoint_store::conformance::scene;
 use holdpoint_store::{
-    Commit, Content, Error, Journal, MemoryStore, QuestionRecord, Settlement, SqliteOptions, SqliteStore, Store,
-    TaskRecord, TaskStatus, ThreadError, ThreadFilter, ThreadStatus, Trigger,
+    Commit, Content, Error, Journal, MemoryStore, OperationFilter, QuestionRecord, Settlement, SqliteOptions,
+    SqliteStore, Store, TaskRecord, TaskStatus, ThreadError, ThreadFilter, ThreadStatus, Trigger,
 };
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -23,7 +25,7 @@ use serde_json::{Value, json};
 const THREADS: [&str; 3] = ["one", "two", "three"];
 
 /// What a script has to reach: each operation with each of its outcomes.
-const REACHED: [&str; 27] = [
+const REACHED: [&str; 37] = [
     "commit ok",
     "commit HP0601",
     "commit HP0602",
@@ -43,6 +45,16 @@ const REACHED: [&str; 27] = [
     "operation some",
     "operation none",
     "operations",
+    "find some",
+    "find none",
+    "due some",
+    "due none",
+    "hits some",
+    "hits none",
+    "exchange won",
+    "exchange woke",
+    "exchange lost",
+    "exchange HP0606",
     "delete ok",
     "delete HP0601",
     "delete HP0603",
@@ -52,6 +64,9 @@ const REACHED: [&str; 27] = [
     "content none",
     "missing",
 ];
+
+/// Operations of each thread.
+const OPERATIONS: u32 = 10;
 
 const STEPS_MIN: usize = 1_500;
 const STEPS_MAX: usize = 50_000;
@@ -105,13 +120,40 @@ fn assert_same<T: PartialEq + Debug>(expected: &T, found: &T, context: impl Fn()
 }
 
 impl Pair {
+    /// Operations that are stored and that interrupted threads are in doubt about.
+    async fn awaited(&self) -> Vec<OperationKey> {
+        let mut found = Vec::new();
+        for name in THREADS {
+            let snapshot = self.memory.snapshot(&scene::thread(name), None).await.expect("memory can be read");
+            let waiting = snapshot.filter(|snapshot| snapshot.thread.status == ThreadStatus::Interrupted);
+            let tasks = waiting.into_iter().flat_map(|snapshot| snapshot.tasks);
+            for task in tasks.filter(|task| task.status == TaskStatus::InDoubt) {
+                let Some(details) = task.error.and_then(|error| error.details) else { continue };
+                let text = |name: &str| details[name].as_str().expect("a script's errors name operations").to_owned();
+                let owner = text("scope").trim_start_matches("thread:").to_owned();
+                let key = scene::operation_key(&owner, &text("operation_id"));
+                if self.memory.operation(&key).await.expect("memory can be read").is_some() {
+                    found.push(key);
+                }
+            }
+        }
+        found
+    }
+
     async fn same_everywhere(&self, script: &Script) {
         for name in THREADS {
             let id = scene::thread(name);
             both!(self, script, snapshot(&id, None)).expect("the store can be read");
             both!(self, script, history(&id, None, usize::MAX)).expect("the store can be read");
             both!(self, script, operations(&id)).expect("the store can be read");
+            for number in 0..OPERATIONS {
+                let key = scene::operation_key(name, &format!("op:{number}"));
+                both!(self, script, hits(&key)).expect("the store can be read");
+            }
         }
+        let all = OperationFilter { limit: usize::MAX, ..OperationFilter::default() };
+        both!(self, script, find_operations(&all)).expect("the store can be read");
+        both!(self, script, due_operations(u64::MAX, usize::MAX)).expect("the store can be read");
     }
 }
 
@@ -146,7 +188,7 @@ impl Script {
         self.steps += 1;
         let name = *THREADS.choose(&mut self.random).expect("there are some");
         let thread = scene::thread(name);
-        match self.random.random_range(0..100) {
+        match self.random.random_range(0..118) {
             0..55 => {
                 let commit = self.commit(name);
                 let creates = matches!(commit.expect, holdpoint_store::Expect::New(_));
@@ -191,7 +233,7 @@ impl Script {
                 presence("question", &both!(pair, self, question(&thread, &question)))
             }
             82..85 => {
-                let key = scene::operation_key(name, &format!("op:{}", self.random.random_range(0..12)));
+                let key = self.operation_key(name);
                 presence("operation", &both!(pair, self, operation(&key)))
             }
             85..88 => {
@@ -213,16 +255,78 @@ impl Script {
                 }
                 outcome_of("put", &both!(pair, self, put_contents(vec![content.clone()])))
             }
+            100..104 => {
+                let filter = OperationFilter {
+                    id: self.random.random_bool(0.4).then(|| self.operation_id()),
+                    thread: self.random.random_bool(0.4).then(|| thread.clone()),
+                    open: self.random.random_bool(0.5),
+                    limit: self.random.random_range(0..12),
+                };
+                some_or_none("find", &both!(pair, self, find_operations(&filter)))
+            }
+            104..107 => {
+                let (now_ms, limit) = (self.random.random_range(0..12), self.random.random_range(0..4));
+                some_or_none("due", &both!(pair, self, due_operations(now_ms, limit)))
+            }
+            107..110 => {
+                let key = self.operation_key(name);
+                some_or_none("hits", &both!(pair, self, hits(&key)))
+            }
+            110..118 => self.exchange(pair, name).await,
             94..97 => {
                 let digest = self.digest();
                 presence("content", &both!(pair, self, content(&digest)))
             }
-            _ => {
+            97..100 => {
                 let digests = [self.digest(), self.digest(), self.digest()];
                 both!(pair, self, missing_contents(&digests)).expect("the store can be read");
                 "missing".to_owned()
             }
+            other => unreachable!("{other} is not drawn"),
         }
+    }
+
+    /// Exchanges what is stored, or what was stored once, for something else.
+    async fn exchange(&mut self, pair: &Pair, name: &str) -> String {
+        let awaited = if self.random.random_bool(0.5) { pair.awaited().await } else { Vec::new() };
+        let key = awaited.choose(&mut self.random).cloned().unwrap_or_else(|| self.operation_key(name));
+        let stored = pair.memory.operation(&key).await.expect("memory can be read");
+        let mut expected =
+            stored.unwrap_or_else(|| scene::operation(name, key.id.as_str(), &scene::task(name, 0, "pull:x")));
+        let task = scene::task(name, 0, "pull:x");
+        let mut next = OperationRecord { key: key.clone(), ..self.operation(name, &task) };
+        match self.random.random_range(0..20) {
+            0 => expected.begun_at_ms += 1,
+            1 => expected.state = OperationState::Intended,
+            2 => expected.epoch = Epoch(77),
+            3 => expected.settles_at_ms = None,
+            4 => next.key = scene::operation_key("another", key.id.as_str()),
+            _ => {}
+        }
+        let at_ms = scene::NOW_MS + self.random.random_range(0..50);
+        let running = async || {
+            let filter = ThreadFilter { status: Some(ThreadStatus::Running), limit: usize::MAX, offset: 0 };
+            pair.memory.threads(&filter).await.expect("memory can be read").len()
+        };
+        let before = running().await;
+        let outcome = both!(pair, self, exchange_operation(&expected, next.clone(), at_ms));
+        for name in THREADS {
+            both!(pair, self, thread(&scene::thread(name))).expect("the store can be read");
+        }
+        match outcome {
+            Ok(true) if running().await > before => "exchange woke".to_owned(),
+            Ok(true) => "exchange won".to_owned(),
+            Ok(false) => "exchange lost".to_owned(),
+            Err(error) => format!("exchange {}", error.code()),
+        }
+    }
+
+    fn operation_id(&mut self) -> OperationId {
+        OperationId::parse(format!("op:{}", self.random.random_range(0..OPERATIONS + 2))).expect("valid")
+    }
+
+    fn operation_key(&mut self, name: &str) -> OperationKey {
+        OperationKey { id: self.operation_id(), ..scene::operation_key(name, "any") }
     }
 
     fn commit(&mut self, name: &str) -> Commit {
@@ -265,6 +369,12 @@ impl Script {
             if self.random.random_bool(0.4) {
                 commit.operations.push(self.operation(name, &task));
             }
+            if self.random.random_bool(0.1) {
+                let at_ms = self.random.random_range(0..5);
+                let owner = *THREADS.choose(&mut self.random).expect("there are some");
+                let key = self.operation_key(owner);
+                commit.hits.push(OperationHit { at_ms, ..scene::hit(&key, name, &task) });
+            }
             // Without its task a question may point nowhere.
             if self.random.random_bool(0.95) {
                 commit.tasks.push(task);
@@ -299,8 +409,13 @@ impl Script {
         let path = format!("push:{:02}", self.random.random_range(0..4));
         let statuses = TaskStatus::NAMES.map(|(status, _)| status);
         let update = [("a".to_owned(), self.value(2))].into_iter().collect();
+        let status = *statuses.choose(&mut self.random).expect("there are some");
+        // In doubt about something, whatever the status: it alone decides.
+        let owner = *THREADS.choose(&mut self.random).expect("there are some");
+        let error = scene::task_in_doubt(name, number, &path, &self.operation_key(owner)).error;
         TaskRecord {
-            status: *statuses.choose(&mut self.random).expect("there are some"),
+            status,
+            error: if self.random.random_bool(0.8) { error } else { None },
             executions: self.random.random_range(0..5),
             result: self.random.random_bool(0.5).then_some(Command { update, goto: Vec::new() }),
             ..scene::task(name, number, &path)
@@ -316,7 +431,7 @@ impl Script {
     }
 
     fn operation(&mut self, name: &str, task: &TaskRecord) -> OperationRecord {
-        let state = match self.random.random_range(0..5) {
+        let state = match self.random.random_range(0..6) {
             0 => OperationState::Intended,
             1 => OperationState::Completed(self.value(2)),
             2 => OperationState::Failed(Failure {
@@ -327,13 +442,32 @@ impl Script {
                 details: self.random.random_bool(0.5).then(|| self.value(1)),
             }),
             3 => OperationState::InDoubt("lost".to_owned()),
+            4 => OperationState::Queued {
+                attempts: self.random.random_range(0..2),
+                due_at_ms: self.random.random_range(0..10),
+            },
             _ => OperationState::NotSent,
         };
         OperationRecord {
             state,
             begun_at_ms: self.random.random_range(0..5),
-            ..scene::operation(name, &format!("op:{}", self.random.random_range(0..10)), task)
+            send_by_ms: self.random.random_bool(0.5).then_some(7),
+            settles_at_ms: self.random.random_bool(0.5).then_some(9),
+            notes: self.notes(),
+            ..scene::operation(name, &format!("op:{}", self.random.random_range(0..OPERATIONS)), task)
         }
+    }
+
+    fn notes(&mut self) -> Vec<OperationNote> {
+        let kinds = NoteKind::NAMES.map(|(kind, _)| kind);
+        (0..self.random.random_range(0..3))
+            .map(|at_ms| OperationNote {
+                at_ms,
+                kind: *kinds.choose(&mut self.random).expect("there are some"),
+                by: "cli:ana".to_owned(),
+                text: "ü\u{0}\"".to_owned(),
+            })
+            .collect()
     }
 
     fn patch(&mut self) -> Patch {
@@ -407,6 +541,10 @@ fn outcome_of(operation: &str, outcome: &Result<(), Error>) -> String {
         Ok(()) => format!("{operation} ok"),
         Err(error) => format!("{operation} {}", error.code()),
     }
+}
+
+fn some_or_none<T>(operation: &str, outcome: &Result<Vec<T>, Error>) -> String {
+    presence(operation, &outcome.as_ref().map(|found| found.first()).map_err(Error::clone))
 }
 
 fn presence<T>(operation: &str, outcome: &Result<Option<T>, Error>) -> String {

@@ -27,6 +27,7 @@ async fn filled(path: &Path) {
         tasks: vec![task.clone()],
         questions: vec![scene::question(&task, "t", 0)],
         operations: vec![scene::operation("t", "op", &task)],
+        hits: vec![scene::hit(&scene::operation_key("t", "op"), "u", &task)],
         ..create("t", replace([("a", json!(["z".repeat(20_000)])), ("b", json!({ "x": "y" }))]))
     };
     apply(&store, commit).await;
@@ -81,7 +82,7 @@ async fn a_newer_schema_is_refused_and_not_touched() {
     filled(&path).await;
     change(&path, "pragma user_version = 99");
     let before = std::fs::read(&path).expect("readable");
-    assert_eq!(refused(&path), Error::NewerSchema { found: 99, known: 1 });
+    assert_eq!(refused(&path), Error::NewerSchema { found: 99, known: 2 });
     assert_eq!(std::fs::read(&path).expect("readable"), before);
 }
 
@@ -200,6 +201,15 @@ async fn garbage_in_rows_is_corrupt() {
         "update operation set state = 'completed', outcome = null",
         "update operation set scope = 'nowhere'",
         "update operation set request = 'nope'",
+        "update operation set state = 'queued', outcome = null, attempts = 1",
+        "update operation set state = 'queued', outcome = null, due_at_ms = 1",
+        "update operation set state = 'queued', outcome = null, due_at_ms = 1, attempts = 5000000000",
+        "update operation set state = 'queued', due_at_ms = 1, attempts = 1",
+        "update operation set settles_at_ms = -1",
+        "update operation set notes = '{}'",
+        "update operation set notes = '[{\"at_ms\":-1,\"kind\":\"failed\",\"by\":\"\",\"text\":\"\"}]'",
+        "update operation_hit set thread_id = ''",
+        "update operation_hit set at_ms = -1",
     ];
     for (number, sql) in elsewhere.into_iter().enumerate() {
         let path = directory.path().join(format!("elsewhere-{number}.db"));
@@ -208,7 +218,9 @@ async fn garbage_in_rows_is_corrupt() {
         let store = open(&path).expect("opens");
         let snapshot = store.snapshot(&thread("t"), Some(&scene::checkpoint(0))).await.map(drop);
         let operation = store.operations(&thread("t")).await.map(drop);
-        let corrupt = [snapshot, operation].into_iter().filter(|found| matches!(found, Err(Error::Corrupt(_)))).count();
+        let hits = store.hits(&scene::operation_key("t", "op")).await.map(drop);
+        let corrupt =
+            [snapshot, operation, hits].into_iter().filter(|found| matches!(found, Err(Error::Corrupt(_)))).count();
         assert!(corrupt >= 1, "{sql}");
         assert!(
             store.threads(&ThreadFilter { limit: 9, ..ThreadFilter::default() }).await.is_ok(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use holdpoint_graph::ids::Epoch;
+use holdpoint_graph::operation::{OperationRecord, OperationState};
 use holdpoint_store::conformance::scene::{self, append, apply, claim, create, head, replace, step, thread, update};
 use holdpoint_store::{Commit, Error, SqliteOptions, SqliteStore, Store, ThreadStatus};
 use serde_json::json;
@@ -145,6 +146,81 @@ async fn a_refused_commit_leaves_its_neighbours_alone() {
     assert_eq!(head(&store, "t").await.thread.status, ThreadStatus::Running);
 }
 
+/// Exchanges share the transaction of those that wait beside them; one that found something else, or a refused neighbour, hurts nobody.
+#[tokio::test]
+async fn exchanges_share_a_transaction() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    let store = open(&path, SqliteOptions::default());
+    let doubt = |number: u64| OperationRecord {
+        state: OperationState::InDoubt("lost".to_owned()),
+        ..scene::operation("t", &format!("op:{number}"), &scene::task("t", 0, "pull:pay"))
+    };
+    let operations = (0..30).map(doubt).collect();
+    apply(&store, Commit { operations, ..create("t", replace([])) }).await;
+    let before = store.statistics();
+    let lock = lock(&path);
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..30_u64 {
+        let store = Arc::clone(&store);
+        writes.spawn(async move {
+            let next = OperationRecord { state: OperationState::NotSent, ..doubt(number) };
+            let outcome = match number % 5 {
+                0 | 1 => store.exchange_operation(&doubt(number), next, scene::NOW_MS).await,
+                2 => store.exchange_operation(&next, next.clone(), scene::NOW_MS).await,
+                3 => store.commit(update("t", 9)).await.map(|()| true),
+                _ => store.commit(create(&format!("t{number}"), replace([]))).await.map(|()| true),
+            };
+            (number, outcome)
+        });
+    }
+    let_others_wait().await;
+    drop(lock);
+    for (number, outcome) in writes.join_all().await {
+        let expected = match number % 5 {
+            2 => Ok(false),
+            3 => Err(Error::Fenced { thread: thread("t"), expected: Epoch(9), found: Epoch(1) }),
+            _ => Ok(true),
+        };
+        assert_eq!(outcome, expected, "{number}");
+        let found = store.operation(&doubt(number).key).await.expect("readable").expect("there");
+        assert_eq!(found.state == OperationState::NotSent, number % 5 < 2, "{number}");
+    }
+    let counted = store.statistics();
+    assert_eq!(counted.commits - before.commits, 18, "twelve exchanges and six threads");
+    assert!(counted.transactions - before.transactions <= 2, "{counted:?}");
+}
+
+/// Two stores on one file, as two processes have them: of two who settle one doubt one does.
+#[tokio::test]
+async fn of_exchanges_by_two_stores_one_wins() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    let stores = [open(&path, SqliteOptions::default()), open(&path, SqliteOptions::default())];
+    apply(&stores[0], create("t", replace([]))).await;
+    let task = scene::task("t", 0, "pull:pay");
+    for number in 0..30 {
+        let doubt = OperationRecord {
+            state: OperationState::InDoubt("lost".to_owned()),
+            ..scene::operation("t", &format!("op:{number}"), &task)
+        };
+        apply(&stores[0], Commit { operations: vec![doubt.clone()], ..update("t", 1) }).await;
+        let next = |by: &str| OperationRecord { state: OperationState::Completed(json!(by)), ..doubt.clone() };
+        let (left, right) = tokio::join!(
+            stores[0].exchange_operation(&doubt, next("left"), scene::NOW_MS),
+            stores[1].exchange_operation(&doubt, next("right"), scene::NOW_MS),
+        );
+        let winner = match (&left, &right) {
+            (Ok(true), Ok(false)) => "left",
+            (Ok(false), Ok(true)) => "right",
+            other => panic!("not exactly one won: {other:?}"),
+        };
+        for store in &stores {
+            assert_eq!(store.operation(&doubt.key).await, Ok(Some(next(winner))));
+        }
+    }
+}
+
 /// A commit that was handed over is done, even if nobody waits for it any more and the store is dropped.
 #[tokio::test]
 async fn dropping_a_store_finishes_what_was_handed_over() {
@@ -224,8 +300,15 @@ async fn a_full_disk_writes_nothing_and_passes() {
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
     assert_eq!(head(&store, "t").await, before);
 
+    let kept = scene::operation("t", "op", &scene::task("t", 0, "pull:pay"));
+    apply(&store, Commit { operations: vec![kept.clone()], ..update("t", 1) }).await;
     let lock = lock(&path);
     let mut commits = tokio::task::JoinSet::new();
+    let exchanging = {
+        let (store, kept) = (Arc::clone(&store), kept.clone());
+        let next = OperationRecord { request: json!("x".repeat(100_000)), ..kept.clone() };
+        tokio::spawn(async move { store.exchange_operation(&kept, next, scene::NOW_MS).await })
+    };
     for number in 0..9 {
         let store = Arc::clone(&store);
         let commit = match number % 3 {
@@ -243,6 +326,9 @@ async fn a_full_disk_writes_nothing_and_passes() {
             _ => assert!(outcome.is_ok() && found.is_some(), "{number}: {outcome:?}"),
         }
     }
+    let refused = exchanging.await.expect("no panic");
+    assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+    assert_eq!(store.operation(&kept.key).await, Ok(Some(kept)));
 
     assert_eq!(store.delete_thread(&thread("large0"), Epoch(1)).await, Ok(()));
     apply(&store, step("t", 1, 1, 0, replace([("a", json!("x".repeat(50_000)))]))).await;

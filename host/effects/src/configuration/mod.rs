@@ -2,27 +2,30 @@
 //!
 //! # Layout
 //!
-//! * [`Configuration`]: the file as a value; `read`: how it is made, all problems at once.
-//! * `units`: durations, sizes and networks as people write them.
+//! * [`Configuration`]: the file as a value; `read`: how it is made, all problems at once; `common`: the keys that every connector has;
+//!   `section`: what a kind of connector reads its own keys with.
+//! * `units`: durations, sizes, rates and networks as people write them.
 //! * [`template`]: texts that refer to secrets; [`secret`]: values that are never shown, and their removal from answers.
 //! * [`ConfigurationProblem`]: what is wrong, where, and its cure.
 
-mod problem;
+mod common;
+pub(crate) mod problem;
 mod read;
 pub mod secret;
+pub(crate) mod section;
 pub mod template;
-mod toml_reader;
-mod units;
+pub(crate) mod toml_reader;
+pub(crate) mod units;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use holdpoint_graph::ids::{ConnectorName, GraphName};
+use holdpoint_graph::state::Expression;
 use ipnet::IpNet;
 
-use crate::connectors;
-use crate::connectors::http::AllowedRequest;
-use template::Template;
+use crate::connectors::{self, Settings};
 
 pub use problem::{ConfigurationProblem, Place};
 
@@ -92,10 +95,20 @@ pub struct ConnectorConfiguration {
     pub scope: ScopeRule,
     /// Longest time of one attempt, connecting and reading the answer included.
     pub timeout_ms: u64,
+    /// How far this host's clock and a receiver's or another host's may differ: an outcome counts as settled so much later.
+    pub clock_skew_ms: u64,
     /// Largest request, as canonical JSON.
     pub request_bytes_max: usize,
-    /// What performs it.
-    pub kind: Kind,
+    /// Which requests a person has to approve before the host sends them.
+    pub requires_approval: ApprovalRule,
+    /// Approvals given in advance, in order of the file.
+    pub standing_approvals: Vec<StandingApproval>,
+    /// Requests that may leave in a time; none is no limit.
+    pub rate: Option<Rate>,
+    /// Requests that may be under way at the same time; none is no limit of its own.
+    pub concurrent_max: Option<u32>,
+    /// What performs it, with its own settings.
+    pub settings: Arc<dyn Settings>,
 }
 
 /// How often a request may leave.
@@ -103,11 +116,66 @@ pub struct ConnectorConfiguration {
 pub enum Class {
     /// The intent is durable before the request leaves; never sent again by itself. What holds when nothing is configured.
     AtMostOnce,
+    /// As at-most-once, and the connector can ask the receiver what became of an operation ([`Prepared::look_up`](connectors::Prepared::look_up)).
+    Reconcilable,
     /// The receiver de-duplicates by the operation id, for `window_ms` from its first sight of it; for ever when none is given.
     Idempotent {
         /// How long the receiver remembers an id.
         window_ms: Option<u64>,
     },
+    /// The effect and the receiver's own record of it are one transaction there: sending again gives the first answer, for ever.
+    Transactional,
+    /// Sent only after the commit of the step that asked for it; the node gets a receipt, not the answer.
+    AfterCommit {
+        /// Whether the receiver de-duplicates by the operation id, so that an attempt of unknown outcome may be repeated.
+        deduplicated: bool,
+    },
+}
+
+impl Class {
+    /// Its name in configuration files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AtMostOnce => "at-most-once",
+            Self::Reconcilable => "reconcilable",
+            Self::Idempotent { .. } => "idempotent",
+            Self::Transactional => "transactional",
+            Self::AfterCommit { .. } => "after-commit",
+        }
+    }
+}
+
+/// Which requests a person has to approve.
+#[derive(Debug, Clone)]
+pub enum ApprovalRule {
+    /// None.
+    Never,
+    /// All.
+    Always,
+    /// Those for which the expression holds, and those for which it cannot be evaluated.
+    When(Expression),
+}
+
+/// An approval that was given in advance.
+#[derive(Debug, Clone)]
+pub struct StandingApproval {
+    /// The requests that it covers; all when there is none. A request for which it cannot be evaluated is not covered.
+    pub when: Option<Expression>,
+    /// Who answers for it.
+    pub owner: String,
+    /// Until when it holds, in milliseconds since 1970; from that moment on it does not.
+    pub until_ms: u64,
+    /// Why it was given.
+    pub reason: String,
+}
+
+/// Requests in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub requests: u32,
+    /// In how many milliseconds.
+    pub per_ms: u64,
 }
 
 /// Where an operation id is unique.
@@ -123,32 +191,6 @@ pub enum ScopeRule {
     },
 }
 
-/// What performs a connector's operations, with its own settings.
-#[derive(Debug, Clone)]
-pub enum Kind {
-    /// HTTP requests.
-    Http(HttpConfiguration),
-    /// Lines of a file.
-    File(FileConfiguration),
-}
-
-/// Settings of an `http` connector.
-#[derive(Debug, Clone)]
-pub struct HttpConfiguration {
-    /// What every path is appended to.
-    pub base_url: Template,
-    /// The requests that nodes may make.
-    pub allow: Vec<AllowedRequest>,
-    /// Headers that the host adds; a node cannot set them.
-    pub headers: BTreeMap<String, Template>,
-    /// The header that carries the operation id.
-    pub idempotency_header: String,
-    /// The addresses that may be connected to.
-    pub addresses: AddressRule,
-    /// Largest answer: its body as it arrives, and the whole of it as JSON. Not above the sandbox's value limit, or nodes cannot read it.
-    pub response_bytes_max: usize,
-}
-
 /// Which addresses a connector may connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressRule {
@@ -159,13 +201,4 @@ pub enum AddressRule {
     },
     /// All.
     Any,
-}
-
-/// Settings of a `file` connector.
-#[derive(Debug, Clone)]
-pub struct FileConfiguration {
-    /// The file; relative to the configuration file.
-    pub path: Template,
-    /// The folder that a relative path starts from.
-    pub folder: std::path::PathBuf,
 }

@@ -46,8 +46,6 @@ pub(crate) enum Code {
     MissingKey,
     /// A value that does not fit its key.
     Value,
-    /// Something that a later version will know.
-    Unsupported,
 }
 
 impl Code {
@@ -58,7 +56,6 @@ impl Code {
             Self::UnknownKey => "HP0502",
             Self::MissingKey => "HP0503",
             Self::Value => "HP0504",
-            Self::Unsupported => "HP0505",
         }
     }
 }

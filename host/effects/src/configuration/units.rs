@@ -1,23 +1,40 @@
-//! Durations, sizes and networks as people write them.
+//! Durations, sizes, rates and networks as people write them.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::Rate;
+
 /// Reads a duration such as `500ms`, `10s`, `15m`, `24h` or `7d`, in milliseconds.
-pub(super) fn duration_ms(text: &str) -> Option<u64> {
+pub(crate) fn duration_ms(text: &str) -> Option<u64> {
     let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     with_unit(text, &units)
 }
 
 /// Reads a size such as `512B`, `64KiB` or `1MiB`, in bytes.
-pub(super) fn size_bytes(text: &str) -> Option<u64> {
+pub(crate) fn size_bytes(text: &str) -> Option<u64> {
     with_unit(text, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)])
 }
 
 /// Reads a network such as `10.0.0.0/8`, or a single address.
-pub(super) fn network(text: &str) -> Option<IpNet> {
+pub(crate) fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// Reads a rate such as `5/s`, `100/m` or `1000/h`.
+pub(crate) fn rate(text: &str) -> Option<Rate> {
+    let (requests, unit) = text.split_once('/')?;
+    let per_ms = match unit.trim() {
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let requests = requests.trim_end();
+    let digits = !requests.is_empty() && requests.bytes().all(|byte| byte.is_ascii_digit());
+    let requests = requests.parse().ok().filter(|requests| digits && *requests > 0)?;
+    Some(Rate { requests, per_ms })
 }
 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -32,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_sizes() {
+    fn durations_sizes_rates_and_networks() {
         let durations = [
             ("500ms", Some(500)),
             ("10s", Some(10_000)),
@@ -54,6 +71,20 @@ mod tests {
             [("1MiB", Some(1 << 20)), ("64KiB", Some(1 << 16)), ("9B", Some(9)), ("1MB", None), ("", None)]
         {
             assert_eq!(size_bytes(text), expected, "{text}");
+        }
+        let rates = [
+            ("100/m", Some(Rate { requests: 100, per_ms: 60_000 })),
+            ("5 / s", Some(Rate { requests: 5, per_ms: 1000 })),
+            ("1/h", Some(Rate { requests: 1, per_ms: 3_600_000 })),
+            ("0/s", None),
+            ("+1/s", None),
+            ("1/d", None),
+            ("/s", None),
+            ("5", None),
+            ("99999999999/s", None),
+        ];
+        for (text, expected) in rates {
+            assert_eq!(rate(text), expected, "{text}");
         }
         for (text, known) in
             [("10.0.0.0/8", true), ("::1", true), ("127.0.0.1", true), ("10.0.0.0/33", false), ("localhost", false)]

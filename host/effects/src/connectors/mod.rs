@@ -1,19 +1,50 @@
 //! What reaches the outside: one file or folder for each kind of connector, behind [`Connector`].
+//!
+//! # Layout
+//!
+//! * [`Connector`], [`Prepared`]: what a connector does. [`Settings`]: what was read for it.
+//! * `Kind`, `KINDS`: how a kind declares itself. A new kind is a file here, and one line in `KINDS`.
+//! * [`mod@file`], [`http`], [`smtp`], [`sql`], [`webhook`]: the kinds.
+//! * `address`, `tls`, `receiver_key`: what several of them need.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use holdpoint_graph::ids::ConnectorName;
+use holdpoint_graph::nodes::Failure;
 use holdpoint_graph::operation::OperationKey;
 use serde_json::Value;
 
 use crate::attempt::Attempt;
+use crate::configuration::section::Section;
 use crate::configuration::template::MissingSecret;
-use crate::configuration::{ConnectorConfiguration, Kind, Place};
+use crate::configuration::{Class, ConnectorConfiguration, Place};
+
+mod address;
+mod receiver_key;
+mod tls;
 
 pub mod file;
 pub mod http;
+pub mod smtp;
+pub mod sql;
+pub mod webhook;
+
+/// The kinds that a configuration can name.
+pub(crate) const KINDS: &[&Kind] = &[&file::KIND, &http::KIND, &smtp::KIND, &sql::KIND, &webhook::KIND];
+
+/// A kind of connector, as configurations know it.
+pub(crate) struct Kind {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// The class when none is configured.
+    pub(crate) class_default: Class,
+    /// All classes that it can have; the window of an idempotent one is the operator's.
+    pub(crate) classes: &'static [Class],
+    /// Reads its own keys; gives none only after noting why.
+    pub(crate) read: fn(&mut Section<'_, '_, '_>) -> Option<Arc<dyn Settings>>,
+}
 
 /// One configured connector, secrets filled in. Knows nothing of journals and replays.
 pub trait Connector: Send + Sync {
@@ -31,6 +62,40 @@ pub trait Prepared: Send + Sync {
     /// Sends it once. Never panics; returns within `timeout` and a little, unless the future is dropped: then nobody knows how it ended.
     /// Neither answer nor reasons hold a secret.
     async fn send(&self, outgoing: Outgoing) -> Attempt;
+
+    /// Asks the receiver what became of the operation, without changing anything there. Bounded like [`Self::send`]. A connector of class
+    /// `reconcilable` answers; others leave it at this.
+    async fn look_up(&self, _outgoing: Outgoing) -> LookUp {
+        LookUp::Unknown("the connector has no lookup".to_owned())
+    }
+
+    /// A read-only dry run, for the person who is to approve the request: what it would do, or why that cannot be said. None where the connector
+    /// has no preview. Bounded like [`Self::send`].
+    async fn preview(&self, _outgoing: Outgoing) -> Option<Result<Value, String>> {
+        None
+    }
+}
+
+/// What a receiver says became of an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LookUp {
+    /// It was executed, with this answer.
+    Happened(Value),
+    /// It was executed and failed for good.
+    Failed(Failure),
+    /// It is not there. Whether it may still arrive is not the receiver's to know.
+    NotThere,
+    /// The receiver could not be asked, or what it said cannot be read.
+    Unknown(String),
+}
+
+/// A kind of connector's own settings, as read from the configuration.
+pub trait Settings: std::fmt::Debug + Send + Sync {
+    /// Makes the connector: fills its secrets in and checks its values. Sends nothing.
+    ///
+    /// # Errors
+    /// What is missing or does not fit.
+    fn build(&self, name: &ConnectorName, common: &ConnectorConfiguration) -> Result<Arc<dyn Connector>, Unusable>;
 }
 
 /// Circumstances of one attempt.
@@ -118,8 +183,5 @@ impl From<MissingSecret> for Unusable {
 /// # Errors
 /// What is missing or does not fit.
 pub fn build(name: &ConnectorName, configuration: &ConnectorConfiguration) -> Result<Arc<dyn Connector>, Unusable> {
-    match &configuration.kind {
-        Kind::Http(http) => Ok(Arc::new(http::Http::build(name, configuration, http)?)),
-        Kind::File(file) => Ok(Arc::new(file::File::build(name, file)?)),
-    }
+    configuration.settings.build(name, configuration)
 }

@@ -15,6 +15,8 @@ use super::{OperationRequest, TaskEffects, operation_id};
 pub(super) struct Order {
     /// Position in the guest's call.
     pub(super) position: usize,
+    /// Which operation of the execution it is, from 0: the same in every execution.
+    pub(super) call: u32,
     pub(super) key: OperationKey,
     pub(super) class: Class,
     pub(super) request: Value,
@@ -54,8 +56,15 @@ impl TaskEffects {
                 Scope::Global(name.to_string())
             }
         };
-        let digest = digest(&connector, &canonical);
-        Ok(Order { position, class: configuration.class, key: OperationKey { scope, connector, id }, request, digest })
+        let digest = request_digest(&connector, &canonical);
+        Ok(Order {
+            position,
+            call,
+            class: configuration.class,
+            key: OperationKey { scope, connector, id },
+            request,
+            digest,
+        })
     }
 
     fn configured(&self) -> String {
@@ -67,7 +76,7 @@ impl TaskEffects {
 }
 
 /// The digest of `{ connector, request }`, from the request's canonical form.
-fn digest(connector: &ConnectorName, canonical_request: &str) -> Digest {
+fn request_digest(connector: &ConnectorName, canonical_request: &str) -> Digest {
     Digest::of_bytes(format!("{{\"connector\":\"{connector}\",\"request\":{canonical_request}}}").as_bytes())
 }
 
@@ -82,6 +91,6 @@ mod tests {
         let request = json!({ "b": [1.0, "é\n"], "a": null });
         let connector = ConnectorName::parse("pay-1").expect("valid");
         let whole = json!({ "request": request, "connector": "pay-1" });
-        assert_eq!(digest(&connector, &canonical_json(&request)), Digest::of_json(&whole));
+        assert_eq!(request_digest(&connector, &canonical_json(&request)), Digest::of_json(&whole));
     }
 }

@@ -1,7 +1,7 @@
 //! What a call has come to.
 
-use holdpoint_graph::operation::OperationKey;
-use serde_json::Value;
+use holdpoint_graph::operation::{OperationKey, OperationState};
+use serde_json::{Value, json};
 
 use crate::attempt::{GuestReply, failure, transient};
 use crate::refusal::{Halt, Reason, Refusal};
@@ -20,6 +20,21 @@ impl Results {
     pub(super) fn refuse(&mut self, order: &Order, reason: Reason) {
         tracing::debug!(connector = %order.key.connector, id = %order.key.id, code = reason.code(), "refused");
         self.given[order.position] = Some(Err(reason.into()));
+    }
+
+    /// An operation whose outcome is known now.
+    pub(super) fn settle(&mut self, order: &Order, state: &OperationState) {
+        self.given[order.position] = match state {
+            OperationState::Completed(answer) => Some(Ok(answer.clone())),
+            OperationState::Failed(failure) => Some(Err(Refusal::Failed(failure.clone()))),
+            _ => None,
+        };
+    }
+
+    /// A place in the next commit is all that the node is told of.
+    pub(super) fn queued(&mut self, order: &Order) {
+        let receipt = json!({ "queued": true, "operation_id": order.key.id.as_str() });
+        self.given[order.position] = Some(Ok(receipt));
     }
 
     /// The doubt that comes first in the call, or all answers.

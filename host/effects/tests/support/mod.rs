@@ -3,6 +3,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+pub mod connectors;
+pub mod postgres;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,8 +18,8 @@ use holdpoint_graph::definition::Limits;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, ConnectorName, Epoch, GraphName, NodeName, TaskId, ThreadId};
 use holdpoint_graph::nodes::{JournalError, NodeCall, TaskIdentity, TaskJournal, TaskReport};
-use holdpoint_graph::operation::{OperationKey, OperationRecord};
-use holdpoint_store::{Error, Journal};
+use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState};
+use holdpoint_store::{Error, Journal, OperationFilter};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,6 +40,7 @@ impl Clock for StillClock {
 pub struct TestJournal {
     pub records: Mutex<HashMap<OperationKey, OperationRecord>>,
     pub commits: Mutex<Vec<String>>,
+    pub hits: Mutex<Vec<OperationHit>>,
     pub failing: Mutex<Option<JournalError>>,
     pub unreadable: Mutex<bool>,
 }
@@ -76,6 +80,36 @@ impl Journal for TestJournal {
 
     async fn operations(&self, thread: &ThreadId) -> Result<Vec<OperationRecord>, Error> {
         Ok(self.records.lock().unwrap().values().filter(|record| record.thread == *thread).cloned().collect())
+    }
+
+    async fn find_operations(&self, filter: &OperationFilter) -> Result<Vec<OperationRecord>, Error> {
+        let records = self.records.lock().unwrap();
+        let wanted = |record: &&OperationRecord| filter.id.as_ref().is_none_or(|id| record.key.id == *id);
+        Ok(records.values().filter(wanted).take(filter.limit).cloned().collect())
+    }
+
+    async fn due_operations(&self, now_ms: u64, limit: usize) -> Result<Vec<OperationRecord>, Error> {
+        let due = |record: &&OperationRecord| matches!(record.state, OperationState::Queued { due_at_ms, .. } if due_at_ms <= now_ms);
+        Ok(self.records.lock().unwrap().values().filter(due).take(limit).cloned().collect())
+    }
+
+    async fn hits(&self, key: &OperationKey) -> Result<Vec<OperationHit>, Error> {
+        Ok(self.hits.lock().unwrap().iter().filter(|hit| hit.key == *key).cloned().collect())
+    }
+
+    async fn exchange_operation(
+        &self,
+        expected: &OperationRecord,
+        next: OperationRecord,
+        _at_ms: u64,
+    ) -> Result<bool, Error> {
+        let mut records = self.records.lock().unwrap();
+        let Some(stored) = records.get_mut(&expected.key).filter(|stored| **stored == *expected) else {
+            return Ok(false);
+        };
+        self.commits.lock().unwrap().push(format!("{} {} (exchanged)", next.key.id, next.state.name()));
+        *stored = next;
+        Ok(true)
     }
 }
 
@@ -147,8 +181,9 @@ impl World {
         let mut effects = self.task(thread, task);
         let outcome = one(effects.perform_all(vec![request]).await);
         let left = effects.finish();
-        if !left.is_empty() {
-            self.journal.commit(left);
+        self.journal.hits.lock().unwrap().extend(left.hits);
+        if !left.operations.is_empty() {
+            self.journal.commit(left.operations);
         }
         outcome
     }

@@ -1,8 +1,8 @@
 //! Answers, and going on without one.
 
-use holdpoint_graph::ids::{QuestionId, TaskId, ThreadId};
+use holdpoint_graph::ids::{QuestionId, ThreadId};
 use holdpoint_graph::nodes::{Answer, Verdict};
-use holdpoint_store::{Commit, QuestionStatus, Settlement, Snapshot, TaskStatus, ThreadStatus};
+use holdpoint_store::{Commit, QuestionStatus, Settlement, ThreadStatus};
 
 use super::Engine;
 use crate::answers::{self, Answers, Matched};
@@ -69,10 +69,8 @@ impl Engine {
         let can_continue = match (snapshot.thread.status, plan(&planned, &snapshot.tasks, &snapshot.questions)) {
             (ThreadStatus::Running | ThreadStatus::Failed, _) => true,
             (ThreadStatus::Done, _) | (_, Plan::Wait | Plan::Finished) => false,
-            (ThreadStatus::Interrupted, Plan::Run(ready)) => {
-                ready.iter().any(|task| !self.still_in_doubt(&snapshot, &task.id))
-            }
-            (ThreadStatus::Interrupted, Plan::Apply) => true,
+            // A task in doubt runs again too: its receiver may know by now what became of the operation. It sends nothing by itself.
+            (ThreadStatus::Interrupted, Plan::Run(_) | Plan::Apply) => true,
         };
         let graph = self.graph(&snapshot.thread.graph).await?;
         if !can_continue {
@@ -84,10 +82,5 @@ impl Engine {
             return Err(self.lost(thread, error, &[]).await?);
         }
         self.drive(snapshot, graph).await
-    }
-
-    fn still_in_doubt(&self, snapshot: &Snapshot, task: &TaskId) -> bool {
-        snapshot.tasks.iter().any(|record| record.id == *task && record.status == TaskStatus::InDoubt)
-            && snapshot.unsettled.iter().any(|operation| operation.task == *task)
     }
 }

@@ -12,7 +12,7 @@ use crate::driver::Driver;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::task::Context;
-use crate::view::ThreadView;
+use crate::view::{self, ThreadView};
 
 impl Engine {
     /// Drives a thread that was claimed from `snapshot`.
@@ -53,7 +53,13 @@ impl Engine {
             questions: snapshot.questions,
         };
         driver.drive().await?;
-        self.view(&thread).await
+        let snapshot = self.snapshot(&thread).await?;
+        // Doubt that was settled while this claim still ran finds a thread that waits for nothing: the next claim continues it.
+        if snapshot.thread.status == ThreadStatus::Interrupted && self.doubt_is_settled(&snapshot).await? {
+            return Box::pin(self.proceed(&thread)).await;
+        }
+        let graph = self.graph(&snapshot.thread.graph).await.ok();
+        Ok(view::thread_view(&snapshot, graph.as_deref()))
     }
 
     pub(super) fn claiming(&self, thread: &ThreadRecord, now_ms: u64) -> Commit {
@@ -65,22 +71,7 @@ impl Engine {
             owner: self.inner.owners.own_name().to_owned(),
             lease_until_ms: now_ms + self.inner.config.lease_ms,
         };
-        Commit {
-            thread: thread.clone(),
-            expect,
-            claim: Some(claim),
-            release: false,
-            lease_until_ms: None,
-            settlements: Vec::new(),
-            checkpoints: Vec::new(),
-            head: None,
-            tasks: Vec::new(),
-            questions: Vec::new(),
-            operations: Vec::new(),
-            status: ThreadStatus::Running,
-            error: None,
-            at_ms: now_ms,
-        }
+        Commit { claim: Some(claim), ..Commit::new(thread.clone(), expect, ThreadStatus::Running, now_ms) }
     }
 
     pub(super) fn check_free(&self, thread: &ThreadRecord) -> Result<(), Error> {

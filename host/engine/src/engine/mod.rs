@@ -6,6 +6,7 @@
 //! # Layout
 //!
 //! * `input`, `answer`, `replay`: what a thread can be asked to do; each is accepted or refused as a whole.
+//! * `settle`: doubt about an operation, ended by a person.
 //! * `claim`: claiming a thread and driving it.
 //! * `reads`: looking at threads. `refusal`: what the loser of a race is told.
 
@@ -14,6 +15,7 @@ mod claim;
 mod answer;
 mod input;
 mod replay;
+mod settle;
 
 mod reads;
 mod refusal;
@@ -34,6 +36,8 @@ use serde_json::Value;
 use crate::claim::Owners;
 use crate::error::Error;
 use crate::view::ThreadView;
+
+pub use settle::Word;
 
 /// How an engine works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,10 +154,15 @@ impl Engine {
     /// Removes a thread that nobody advances. Its operations' records stay, so that their ids go on answering.
     ///
     /// # Errors
-    /// [`Error::ThreadNotFound`], [`Error::Busy`], [`Error::TakenOver`], [`Error::Store`].
+    /// [`Error::ThreadNotFound`], [`Error::Busy`], [`Error::DeleteInDoubt`], [`Error::TakenOver`], [`Error::Store`].
     pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
-        let record = self.inner.store.thread(thread).await?.ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
+        let snapshot = self.snapshot(thread).await?;
+        let record = snapshot.thread;
         self.check_free(&record)?;
+        // The doubt would have nobody left to tell.
+        if let Some(operation) = snapshot.unsettled.first() {
+            return Err(Error::DeleteInDoubt { thread: thread.clone(), operation: operation.key.id.clone() });
+        }
         match self.inner.store.delete_thread(thread, record.epoch).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.lost(thread, error, &[]).await?),

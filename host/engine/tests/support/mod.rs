@@ -36,7 +36,7 @@ impl FakeNodes {
         let body = Arc::new(body);
         self.with_async(name, move |call| {
             let body = Arc::clone(&body);
-            Box::pin(async move { NodeReport { outcome: body(&call), operations: Vec::new() } })
+            Box::pin(async move { body(&call).into() })
         })
     }
 
@@ -62,9 +62,7 @@ impl Nodes for FakeNodes {
         *self.started.lock().unwrap().entry(name.clone()).or_default() += 1;
         match self.bodies.get(&name) {
             Some(body) => body(call).await,
-            None => {
-                NodeReport { outcome: NodeOutcome::HostFault(format!("no body for {name}")), operations: Vec::new() }
-            }
+            None => NodeOutcome::HostFault(format!("no body for {name}")).into(),
         }
     }
 }
@@ -217,6 +215,7 @@ pub(crate) fn ask(call: &NodeCall, occurrence: u32, payload: Value) -> Result<Va
             payload_digest,
             answer_schema: None,
             deadline_ms: None,
+            evidence: None,
         })),
     }
 }

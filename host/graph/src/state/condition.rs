@@ -13,7 +13,7 @@ use crate::ids::ChannelName;
 use crate::problem::printable;
 
 use super::StateError;
-use super::expression::{Names, ROOT, depth_exceeds, is_function};
+use super::syntax::{Names, ROOT, depth_exceeds, is_function};
 
 /// Longest condition. The parser recurses, so its input is bounded.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -50,11 +50,7 @@ impl Condition {
     /// # Errors
     /// What is wrong with the text: too long or too deep, not CEL, or a name other than `state`.
     pub fn compile(text: &str) -> Result<Self, String> {
-        check_size(text)?;
-        let program = parse(text)?;
-        if depth_exceeds(program.expression(), DEPTH_MAX) {
-            return Err(format!("the condition is nested too deeply, at most {DEPTH_MAX} levels are allowed"));
-        }
+        let program = compile(text)?;
         let mut names = Names::default();
         names.visit(program.expression(), &mut Vec::new());
         if let Some(unknown) = names.unknown.first() {
@@ -96,16 +92,10 @@ impl Condition {
             .filter(|name| self.0.channels.as_ref().is_none_or(|read| read.contains(*name)))
             .map(|name| (name.to_owned(), state.get(name).map_or(cel::Value::Null, to_cel)))
             .collect();
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-            context.add_variable_from_value(ROOT, members);
-            self.0.program.execute(&context)
-        }));
-        match result {
-            Ok(Ok(cel::Value::Bool(holds))) => Ok(holds),
-            Ok(Ok(other)) => Err(failed(format!("the result is {}, not true or false", other.type_of()))),
-            Ok(Err(error)) => Err(failed(shorten(&error.to_string()))),
-            Err(_) => Err(failed("the evaluator failed".to_owned())),
+        match execute(&self.0.program, vec![(ROOT, members.into())]) {
+            Ok(cel::Value::Bool(holds)) => Ok(holds),
+            Ok(other) => Err(failed(format!("the result is {}, not true or false", other.type_of()))),
+            Err(reason) => Err(failed(reason)),
         }
     }
 }
@@ -125,8 +115,34 @@ impl fmt::Debug for Condition {
 /// The standard library: the same for every condition, and costly to make.
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
+/// Reads a text that may be anything.
+pub(super) fn compile(text: &str) -> Result<Program, String> {
+    check_size(text)?;
+    let program = parse(text)?;
+    if depth_exceeds(program.expression(), DEPTH_MAX) {
+        return Err(format!("the condition is nested too deeply, at most {DEPTH_MAX} levels are allowed"));
+    }
+    Ok(program)
+}
+
+/// Evaluates a program with these variables.
+pub(super) fn execute(program: &Program, variables: Vec<(&str, cel::Value)>) -> Result<cel::Value, String> {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        for (name, value) in variables {
+            context.add_variable_from_value(name, value);
+        }
+        program.execute(&context)
+    }));
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(shorten(&error.to_string())),
+        Err(_) => Err("the evaluator failed".to_owned()),
+    }
+}
+
 /// JSON as CEL sees it. Every integer that fits is an `int`, so that it meets the literals of the condition.
-fn to_cel(value: &Value) -> cel::Value {
+pub(super) fn to_cel(value: &Value) -> cel::Value {
     match value {
         Value::Null => cel::Value::Null,
         Value::Bool(boolean) => cel::Value::Bool(*boolean),
@@ -201,6 +217,6 @@ fn check_size(text: &str) -> Result<(), String> {
     }
 }
 
-fn shorten(message: &str) -> String {
+pub(super) fn shorten(message: &str) -> String {
     printable(message, MESSAGE_CHARACTERS_MAX)
 }

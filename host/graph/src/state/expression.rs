@@ -1,140 +1,144 @@
-//! What a CEL expression mentions, and how deep it is: read off its tree.
+//! CEL over other names than `state`: an operator's rule about a request, or a reading of a receiver's answer.
 
-use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
-use cel::IdedExpr;
-use cel::common::ast::{EntryExpr, Expr};
+use cel::Program;
+use cel::objects::Key;
+use serde_json::{Map, Value};
 
-/// The one name that a condition sees.
-pub(super) const ROOT: &str = "state";
+use super::condition::{compile, execute, shorten, to_cel};
+use super::syntax::{Names, ROOT, is_function};
 
-/// Whether a tree is deeper than `depth_max`; never descends further than that.
-pub(super) fn depth_exceeds(expression: &IdedExpr, depth_max: usize) -> bool {
-    let Some(below) = depth_max.checked_sub(1) else { return true };
-    let deep = |expression: &IdedExpr| depth_exceeds(expression, below);
-    match &expression.expr {
-        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => false,
-        Expr::Select(select) => deep(&select.operand),
-        Expr::Call(call) => call.target.as_deref().is_some_and(deep) || call.args.iter().any(deep),
-        Expr::List(list) => list.elements.iter().any(deep),
-        Expr::Map(map) => map.entries.iter().any(|entry| entry_depth_exceeds(&entry.expr, below)),
-        Expr::Struct(structure) => structure.entries.iter().any(|entry| entry_depth_exceeds(&entry.expr, below)),
-        Expr::Comprehension(comprehension) => [
-            &comprehension.iter_range,
-            &comprehension.accu_init,
-            &comprehension.loop_cond,
-            &comprehension.loop_step,
-            &comprehension.result,
-        ]
-        .into_iter()
-        .any(deep),
+/// A compiled CEL expression. Cheap to clone; two are equal when their texts are.
+#[derive(Clone)]
+pub struct Expression(Arc<Compiled>);
+
+struct Compiled {
+    text: String,
+    program: Program,
+}
+
+impl Expression {
+    /// Compiles an expression that sees `names` and nothing else. `state` cannot be among them.
+    ///
+    /// # Errors
+    /// What is wrong with the text: too long or too deep, not CEL, or another name.
+    pub fn compile(text: &str, names: &[&str]) -> Result<Self, String> {
+        let program = compile(text)?;
+        let mut found = Names::default();
+        found.visit(program.expression(), &mut Vec::new());
+        let state = (found.whole || !found.channels.is_empty()).then_some(ROOT);
+        let unknown = found.unknown.iter().copied().find(|name| !names.contains(name)).or(state);
+        if let Some(unknown) = unknown {
+            return Err(format!("unknown name `{}`; it sees {}", shorten(unknown), quoted(names)));
+        }
+        if let Some(unknown) = found.functions.iter().find(|name| !is_function(name)) {
+            return Err(format!("unknown function `{}`", shorten(unknown)));
+        }
+        Ok(Self(Arc::new(Compiled { text: text.to_owned(), program })))
+    }
+
+    /// The text as written.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Evaluates it. A name without a value is an error where the expression reads it.
+    ///
+    /// # Errors
+    /// Why it has no value, or none that JSON can hold. May quote the values.
+    pub fn evaluate(&self, values: &[(&str, &Value)]) -> Result<Value, String> {
+        let variables = values.iter().map(|(name, value)| (*name, to_cel(value))).collect();
+        from_cel(&execute(&self.0.program, variables)?)
+    }
+
+    /// Evaluates it to true or false.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`], and when the result is neither.
+    pub fn holds(&self, values: &[(&str, &Value)]) -> Result<bool, String> {
+        self.evaluate(values)?.as_bool().ok_or_else(|| "the result is neither true nor false".to_owned())
     }
 }
 
-fn entry_depth_exceeds(entry: &EntryExpr, depth_max: usize) -> bool {
-    match entry {
-        EntryExpr::StructField(field) => depth_exceeds(&field.value, depth_max),
-        EntryExpr::MapEntry(entry) => depth_exceeds(&entry.key, depth_max) || depth_exceeds(&entry.value, depth_max),
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
     }
 }
 
-/// What an expression mentions.
-#[derive(Default)]
-pub(super) struct Names<'a> {
-    pub(super) channels: BTreeSet<String>,
-    pub(super) whole: bool,
-    pub(super) unknown: Vec<&'a str>,
-    pub(super) functions: BTreeSet<&'a str>,
-}
-
-impl<'a> Names<'a> {
-    /// Visits an expression; `bound` are the variables of the macros (`all`, `exists`, `map`, …) around it.
-    pub(super) fn visit(&mut self, expression: &'a IdedExpr, bound: &mut Vec<&'a str>) {
-        match &expression.expr {
-            Expr::Unspecified | Expr::Literal(_) => {}
-            Expr::Ident(name) => self.visit_name(name, bound),
-            Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(name) if name == ROOT && !bound.contains(&ROOT) => {
-                    self.channels.insert(select.field.clone());
-                }
-                _ => self.visit(&select.operand, bound),
-            },
-            Expr::Call(call) => {
-                self.functions.insert(&call.func_name);
-                if let Some(target) = &call.target {
-                    self.visit(target, bound);
-                }
-                for argument in &call.args {
-                    self.visit(argument, bound);
-                }
-            }
-            Expr::List(list) => {
-                for element in &list.elements {
-                    self.visit(element, bound);
-                }
-            }
-            Expr::Map(map) => self.visit_entries(map.entries.iter().map(|entry| &entry.expr), bound),
-            Expr::Struct(structure) => {
-                self.unknown.push(&structure.type_name);
-                self.visit_entries(structure.entries.iter().map(|entry| &entry.expr), bound);
-            }
-            Expr::Comprehension(comprehension) => {
-                self.visit(&comprehension.iter_range, bound);
-                self.visit(&comprehension.accu_init, bound);
-                let outside = bound.len();
-                bound.push(&comprehension.iter_var);
-                bound.extend(comprehension.iter_var2.as_deref());
-                bound.push(&comprehension.accu_var);
-                self.visit(&comprehension.loop_cond, bound);
-                self.visit(&comprehension.loop_step, bound);
-                self.visit(&comprehension.result, bound);
-                bound.truncate(outside);
-            }
-        }
-    }
-
-    fn visit_entries(&mut self, entries: impl Iterator<Item = &'a EntryExpr>, bound: &mut Vec<&'a str>) {
-        for entry in entries {
-            match entry {
-                EntryExpr::StructField(field) => self.visit(&field.value, bound),
-                EntryExpr::MapEntry(entry) => {
-                    self.visit(&entry.key, bound);
-                    self.visit(&entry.value, bound);
-                }
-            }
-        }
-    }
-
-    fn visit_name(&mut self, name: &'a str, bound: &[&str]) {
-        const TYPES: [&str; 11] =
-            ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "type", "null_type", "dyn"];
-        if bound.contains(&name) || name.starts_with('@') {
-            return;
-        }
-        if name == ROOT {
-            self.whole = true;
-        } else if !TYPES.contains(&name) {
-            self.unknown.push(name);
-        }
+impl fmt::Debug for Expression {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Expression").field(&self.0.text).finish()
     }
 }
 
-/// Whether the standard library has a function of this name; operators have names such as `_==_` and `@in`.
-pub(super) fn is_function(name: &str) -> bool {
-    const FUNCTIONS: [&str; 13] = [
-        "size",
-        "contains",
-        "startsWith",
-        "endsWith",
-        "matches",
-        "int",
-        "uint",
-        "double",
-        "string",
-        "bool",
-        "type",
-        "dyn",
-        "bytes",
-    ];
-    !name.starts_with(|c: char| c.is_ascii_alphabetic()) || FUNCTIONS.contains(&name)
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Values nest no deeper than the expression and the JSON that it was made from.
+fn from_cel(value: &cel::Value) -> Result<Value, String> {
+    match value {
+        cel::Value::Null => Ok(Value::Null),
+        cel::Value::Bool(boolean) => Ok(Value::Bool(*boolean)),
+        cel::Value::Int(integer) => Ok(Value::from(*integer)),
+        cel::Value::UInt(integer) => Ok(Value::from(*integer)),
+        cel::Value::Float(float) => serde_json::Number::from_f64(*float)
+            .map(Value::Number)
+            .ok_or_else(|| format!("the result {float} is no JSON number")),
+        cel::Value::String(text) => Ok(Value::String(text.as_str().to_owned())),
+        cel::Value::List(items) => items.iter().map(from_cel).collect::<Result<Vec<_>, _>>().map(Value::Array),
+        cel::Value::Map(map) => {
+            let mut members = Map::new();
+            for (key, value) in map.map.iter() {
+                let Key::String(key) = key else { return Err("the result has a key that is no text".to_owned()) };
+                members.insert(key.as_str().to_owned(), from_cel(value)?);
+            }
+            Ok(Value::Object(members))
+        }
+        other => Err(format!("the result is {}, which is no JSON", other.type_of())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn evaluate(text: &str) -> Result<Value, String> {
+        let expression = Expression::compile(text, &["request", "status"])?;
+        let request = json!({ "body": { "amount": 9007199254740993_u64, "tags": ["a"] } });
+        expression.evaluate(&[("request", &request), ("status", &json!(200))])
+    }
+
+    #[test]
+    fn it_sees_its_names_and_gives_json() {
+        assert_eq!(evaluate("request.body.amount > 10000 && status == 200"), Ok(json!(true)));
+        assert_eq!(evaluate("request.body.amount"), Ok(json!(9_007_199_254_740_993_u64)));
+        assert_eq!(
+            evaluate("{'a': request.body.tags, 'b': null, 'c': 0.5}"),
+            Ok(json!({"a": ["a"], "b": null, "c": 0.5}))
+        );
+    }
+
+    #[test]
+    fn what_it_cannot_do_is_said() {
+        let cases = [
+            ("state.x", "unknown name `state`; it sees `request`, `status`"),
+            ("body.x", "unknown name `body`; it sees `request`, `status`"),
+            ("launch(status)", "unknown function `launch`"),
+            ("", "the condition is empty"),
+            ("{1: 2}", "the result has a key that is no text"),
+            ("0.0 / 0.0", "the result NaN is no JSON number"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(evaluate(text), Err(expected.to_owned()), "{text}");
+        }
+        assert!(evaluate("request.query.x == 1").is_err(), "a field that is not there");
+        let holds = Expression::compile("request", &["request"]).and_then(|one| one.holds(&[("request", &json!(1))]));
+        assert_eq!(holds, Err("the result is neither true nor false".to_owned()));
+    }
 }

@@ -6,6 +6,7 @@
 //! * [`Reducer`]: how writes combine with a channel's value.
 //! * [`Schema`]: JSON Schema, compiled once.
 //! * [`Condition`]: CEL, compiled once; [`Next::resolve`](crate::definition::Next::resolve) follows it.
+//! * [`Expression`]: CEL over other names than `state`, for operators' rules about requests and answers.
 //! * [`StateError`]: everything that can be wrong with a write or a condition.
 
 mod condition;
@@ -15,9 +16,11 @@ mod patch;
 mod reducer;
 mod route;
 mod schema;
+mod syntax;
 
 pub use condition::Condition;
 pub use error::StateError;
+pub use expression::Expression;
 pub use patch::{Change, Patch, initial_values, reduce};
 pub use reducer::Reducer;
 pub use schema::{Schema, SchemaViolation};

@@ -138,7 +138,7 @@ struct Native;
 impl Nodes for Native {
     async fn run(&self, call: NodeCall) -> NodeReport {
         drop(call);
-        NodeReport { outcome: NodeOutcome::Completed(Command::default()), operations: Vec::new() }
+        NodeOutcome::Completed(Command::default()).into()
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Command {
     History(HistoryArguments),
     /// Run a thread again from one of its checkpoints, on a branch of its own. Recorded operations answer from their records.
     Replay(ReplayArguments),
+    /// What nodes had performed: what is open, what became of it, and doubt that only a person can settle.
+    Operations(OperationsArguments),
     /// Check or draw a graph file.
     Graph(GraphArguments),
     /// Build or inspect nodes.
@@ -129,6 +131,69 @@ pub enum ThreadsCommand {
         /// The thread.
         thread: String,
     },
+}
+
+/// Arguments of `operations`.
+#[derive(Debug, Args)]
+pub struct OperationsArguments {
+    /// What to do; lists what is open when left out.
+    #[command(subcommand)]
+    pub command: Option<OperationsCommand>,
+}
+
+/// Commands of `operations`.
+#[derive(Debug, Subcommand)]
+pub enum OperationsCommand {
+    /// List operations without an outcome: in doubt, about to be sent, queued. Oldest first.
+    List {
+        /// Those with an outcome too.
+        #[arg(long)]
+        all: bool,
+        /// All that this thread performed.
+        #[arg(long, value_name = "THREAD")]
+        thread: Option<String>,
+        /// At most this many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show one operation: exactly what was asked, what became of it, and who said what.
+    Show {
+        /// The operation's id.
+        id: String,
+        /// The connector, or SCOPE/CONNECTOR, where several operations have the id.
+        #[arg(long, value_name = "CONNECTOR")]
+        connector: Option<String>,
+    },
+    /// Settle an operation in doubt with your word, and continue what waits for it. Find out first what happened: the receiver's own records tell.
+    Resolve(ResolveArguments),
+    /// Send what is queued and due now.
+    Deliver,
+}
+
+/// Arguments of `operations resolve`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("word").required(true).args(["happened", "send", "fail"]))]
+pub struct ResolveArguments {
+    /// The operation's id.
+    pub id: String,
+    /// It happened: the result that the node gets. JSON, `@FILE`, or `-` for standard input.
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub happened: Option<String>,
+    /// It did not happen: send it. Refused while it may still arrive.
+    #[arg(long)]
+    pub send: bool,
+    /// It did not happen, and is to count as failed for good. Refused while it may still arrive.
+    #[arg(long)]
+    pub fail: bool,
+    /// Why: kept with the operation for ever.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// The connector, or SCOPE/CONNECTOR, where several operations have the id.
+    #[arg(long, value_name = "CONNECTOR")]
+    pub connector: Option<String>,
+    /// Whose word it is, for the record. Asserted, not proven: whoever holds the store may say any name.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 /// Arguments of `history`.

@@ -154,3 +154,9 @@ pub(super) fn json_argument(option: &str, argument: &str) -> Result<Value, Failu
         )
     })
 }
+
+/// The name on the record. Whoever holds the store may say any: `cli:` marks it as asserted, not proven.
+pub(super) fn actor(by: Option<String>) -> String {
+    let name = by.or_else(|| std::env::var("USER").ok()).or_else(|| std::env::var("LOGNAME").ok());
+    format!("cli:{}", name.unwrap_or_else(|| "unknown".into()))
+}

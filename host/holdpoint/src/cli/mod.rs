@@ -40,6 +40,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Threads(threads) => commands::threads::run(&context, threads).await,
         Command::History(history) => commands::history::run(&context, history).await,
         Command::Replay(replay) => commands::replay::run(&context, replay).await,
+        Command::Operations(operations) => commands::operations::run(&context, operations).await,
         Command::Graph(graph) => commands::graph::run(&context, graph).await,
         Command::Node(node) => commands::node::run(&context, node).await,
         Command::Doctor => commands::doctor::run(&context).await,

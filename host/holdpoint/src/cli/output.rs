@@ -3,12 +3,13 @@
 use std::io::Write as _;
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
-use holdpoint_engine::{HistoryEntry, ThreadView};
+use holdpoint_engine::{HistoryEntry, Interrupt, InterruptKind, ThreadView};
 use holdpoint_graph::nodes::Answer;
 use holdpoint_store::{QuestionRecord, ThreadError, ThreadRecord, ThreadStatus};
 use serde_json::{Value, json};
 
 use crate::failure::{EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Failure};
+use crate::host::Host;
 
 /// Prints one JSON document on standard output.
 pub fn print_json(value: &Value) {
@@ -91,6 +92,7 @@ pub fn thread_json(view: &ThreadView) -> Value {
                 "node": interrupt.node.as_str(),
                 "value": interrupt.value,
                 "digest": interrupt.digest.as_ref().map(|digest| digest.as_str()),
+                "evidence": interrupt.evidence,
             })
         })
         .collect();
@@ -175,7 +177,8 @@ fn answer_json(answer: &Answer) -> Value {
     })
 }
 
-fn thread_text(view: &ThreadView) -> String {
+/// A thread for people.
+pub fn thread_text(view: &ThreadView) -> String {
     let mut text = format!("thread {} is {}\n", visible(view.thread.as_str()), view.status.name());
     text.push_str(&table(
         &["channel", "value"],
@@ -191,15 +194,14 @@ fn thread_text(view: &ThreadView) -> String {
         text.push_str(&table(
             &["id", "kind", "node", "asks"],
             view.interrupts.iter().map(|interrupt| {
-                vec![
-                    interrupt.id.clone(),
-                    interrupt.kind.name().into(),
-                    interrupt.node.to_string(),
-                    pretty(&interrupt.value),
-                ]
+                vec![interrupt.id.clone(), interrupt.kind.name().into(), interrupt.node.to_string(), asked(interrupt)]
             }),
         ));
-        if view.status == ThreadStatus::Interrupted {
+        for doubt in view.interrupts.iter().filter(|interrupt| interrupt.kind == InterruptKind::InDoubt) {
+            text.push_str(&format!("\nsettle with: holdpoint operations show {}", quoted(&doubt.id)));
+        }
+        let questions = view.interrupts.iter().any(|interrupt| interrupt.kind != InterruptKind::InDoubt);
+        if questions && view.status == ThreadStatus::Interrupted {
             text.push_str(&format!(
                 "\nanswer with: holdpoint resume --thread {} --answer JSON",
                 quoted(view.thread.as_str())
@@ -207,6 +209,30 @@ fn thread_text(view: &ThreadView) -> String {
         }
     }
     text
+}
+
+/// What is asked, and for the host's own questions why.
+fn asked(interrupt: &Interrupt) -> String {
+    match &interrupt.evidence {
+        Some(evidence) => format!("{}\n{}", pretty(&interrupt.value), pretty(evidence)),
+        None => pretty(&interrupt.value),
+    }
+}
+
+/// Sends what is queued and due. What cannot be sent now stays queued: a remark, not a failure of the command.
+pub async fn deliver_due(host: &Host) {
+    match host.effects.deliver_due().await {
+        Ok(delivered) if delivered.postponed + delivered.failed + delivered.in_doubt > 0 => print_note(&format!(
+            "of what was to leave after the commit, {} will be tried again (`holdpoint operations deliver`), {} failed, {} is in doubt; \
+             see `holdpoint operations list`",
+            delivered.postponed, delivered.failed, delivered.in_doubt
+        )),
+        Ok(_) => {}
+        Err(error) => print_note(&format!(
+            "what was to leave after the commit is queued: {error} [{}]; try `holdpoint operations deliver`",
+            error.code()
+        )),
+    }
 }
 
 /// A time as people and programs read it: RFC 3339 in UTC.

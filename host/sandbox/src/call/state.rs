@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdpoint_effects::{Effects, TaskEffects};
+use holdpoint_effects::{Effects, Finished, TaskEffects};
 use holdpoint_graph::nodes::{Failure, NodeCall, NodeOutcome};
-use holdpoint_graph::operation::OperationRecord;
 
 use crate::call::memory::MemoryLimiter;
 use crate::call::recorded::Recorded;
@@ -137,11 +136,11 @@ impl State {
         self.deadline + Duration::from_millis(self.limits.operation_grace_ms.min(TIME_MS_MAX))
     }
 
-    /// Operations that reached an outcome during the call and are not stored yet.
-    pub(crate) fn into_operations(self) -> Vec<OperationRecord> {
+    /// What the call's operations leave for the task's commit.
+    pub(crate) fn into_finished(self) -> Finished {
         match self.purpose {
             Purpose::Run(running) => running.performing.map(TaskEffects::finish).unwrap_or_default(),
-            Purpose::Describe => Vec::new(),
+            Purpose::Describe => Finished::default(),
         }
     }
 }

@@ -4,12 +4,12 @@
 //! asks is a new question.
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::nodes::{Answer, NodeOutcome, Question, Verdict};
+use holdpoint_graph::nodes::{Answer, HOST_OCCURRENCE_FIRST, NodeOutcome, Question, Verdict};
 use holdpoint_graph::state::Schema;
 
 use crate::bindings::holdpoint::node::interrupt;
 use crate::call::json;
-use crate::call::state::{State, malformed};
+use crate::call::state::{Exceeded, State, malformed};
 
 impl interrupt::Host for State {
     fn interrupt(&mut self, payload: String) -> wasmtime::Result<String> {
@@ -39,6 +39,10 @@ impl State {
     ) -> wasmtime::Result<Answer> {
         self.running(function)?;
         let occurrence = self.questions;
+        if occurrence >= HOST_OCCURRENCE_FIRST {
+            let message = format!("the node asked more than {HOST_OCCURRENCE_FIRST} questions");
+            return self.end(Exceeded { limit: "questions", message });
+        }
         self.questions = self.questions.saturating_add(1);
         let bytes_max = self.limits.value_bytes;
         let payload = match json::read(payload, "the question's payload", "invalid-payload", bytes_max) {
@@ -71,7 +75,9 @@ impl State {
                 Err(outcome) => return self.end(outcome),
             },
         };
-        self.end(NodeOutcome::Interrupted(Question { occurrence, payload, payload_digest, answer_schema, deadline_ms }))
+        let evidence = None;
+        let question = Question { occurrence, payload, payload_digest, answer_schema, deadline_ms, evidence };
+        self.end(NodeOutcome::Interrupted(question))
     }
 
     fn answer_text(&mut self, answer: &Answer) -> wasmtime::Result<String> {

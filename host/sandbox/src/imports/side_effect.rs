@@ -96,6 +96,7 @@ impl State {
 fn halted(halt: Halt) -> NodeOutcome {
     match halt {
         Halt::InDoubt { operation, reason } => NodeOutcome::InDoubt { operation, reason },
+        Halt::Question(question) => NodeOutcome::Interrupted(*question),
         Halt::Fenced => NodeOutcome::Fenced,
         Halt::Fault(reason) => NodeOutcome::HostFault(reason),
     }

@@ -17,10 +17,11 @@
 //! # Layout
 //!
 //! * [`scene`]: records and commits to play with, for other tests too.
-//! * [`threads`], [`values`], [`questions`], [`operations`], [`reads`]: the clauses, by topic.
+//! * [`threads`], [`values`], [`questions`], [`operations`], [`exchange`], [`reads`]: the clauses, by topic.
 
 pub mod scene;
 
+pub mod exchange;
 pub mod operations;
 pub mod questions;
 pub mod reads;
@@ -94,9 +95,25 @@ macro_rules! conformance_tests {
             questions::questions_come_in_order_of_asking,
             operations::an_operation_is_replaced_under_its_key,
             operations::operations_in_every_state_come_back,
+            operations::notes_and_the_settling_moment_come_back,
+            operations::moments_out_of_range_are_refused,
             operations::keys_differ_by_each_part,
             operations::a_threads_operations_come_oldest_first,
+            operations::operations_are_found_across_threads,
+            operations::a_queued_operation_replaces_only_what_was_not_sent,
+            operations::due_operations_come_longest_due_first,
+            operations::hits_come_oldest_first_and_stay,
             operations::a_snapshot_shows_what_its_tasks_left_unsettled,
+            exchange::an_exchange_replaces_what_is_as_expected,
+            exchange::a_stale_exchange_writes_nothing,
+            exchange::an_exchange_keeps_its_key,
+            exchange::of_concurrent_exchanges_one_wins,
+            exchange::an_outcome_wakes_the_threads_that_wait_for_it,
+            exchange::a_woken_thread_can_be_claimed,
+            exchange::what_is_no_outcome_wakes_nobody,
+            exchange::names_in_doubt_are_compared_exactly,
+            exchange::an_outcome_and_what_it_wakes_are_one_write,
+            exchange::exchanges_count_as_commits_when_applied,
             reads::history_is_newest_first_and_pages,
             reads::an_older_checkpoint_shows_its_own_tasks,
             reads::a_snapshot_is_one_state,
@@ -137,6 +154,7 @@ mod tests {
             include_str!("values.rs"),
             include_str!("questions.rs"),
             include_str!("operations.rs"),
+            include_str!("exchange.rs"),
             include_str!("reads.rs"),
         ];
         let written: Vec<&str> = sources

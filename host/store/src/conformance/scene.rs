@@ -8,13 +8,13 @@ use holdpoint_graph::ids::{
     ChannelName, CheckpointId, ConnectorName, Epoch, GraphName, NodeName, OperationId, QuestionId, TaskId, ThreadId,
 };
 use holdpoint_graph::nodes::{Answer, Verdict};
-use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
+use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState, Scope};
 use holdpoint_graph::state::{Change, Patch};
 use serde_json::{Value, json};
 
 use crate::records::{
     CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, Snapshot, Source, TaskRecord,
-    TaskStatus, ThreadStatus, Trigger,
+    TaskStatus, ThreadError, ThreadStatus, Trigger,
 };
 use crate::store::{Claim, Commit, Expect, NewThread, Store};
 
@@ -88,22 +88,7 @@ pub fn create(name: &str, patch: Patch) -> Commit {
 
 /// A commit that changes nothing but the time.
 pub fn update(name: &str, epoch: u64) -> Commit {
-    Commit {
-        thread: thread(name),
-        expect: Expect::Epoch(Epoch(epoch)),
-        claim: None,
-        release: false,
-        lease_until_ms: None,
-        settlements: Vec::new(),
-        checkpoints: Vec::new(),
-        head: None,
-        tasks: Vec::new(),
-        questions: Vec::new(),
-        operations: Vec::new(),
-        status: ThreadStatus::Running,
-        error: None,
-        at_ms: NOW_MS,
-    }
+    Commit::new(thread(name), Expect::Epoch(Epoch(epoch)), ThreadStatus::Running, NOW_MS)
 }
 
 /// A commit of one superstep: a checkpoint that becomes the head.
@@ -138,6 +123,22 @@ pub fn task(name: &str, number: u64, path: &str) -> TaskRecord {
         error: None,
         updated_at_ms: NOW_MS,
     }
+}
+
+/// A task of checkpoint `number` that waits for this operation's doubt to be settled, as the engine records it.
+pub fn task_in_doubt(name: &str, number: u64, path: &str, key: &OperationKey) -> TaskRecord {
+    let details = json!({
+        "scope": key.scope.to_text(),
+        "connector": key.connector.as_str(),
+        "operation_id": key.id.as_str(),
+    });
+    let error = ThreadError {
+        code: "HP0520".to_owned(),
+        message: "no answer".to_owned(),
+        node: Some(node("pay")),
+        details: Some(details),
+    };
+    TaskRecord { status: TaskStatus::InDoubt, error: Some(error), ..task(name, number, path) }
 }
 
 /// The id of a question of a task.
@@ -202,8 +203,15 @@ pub fn operation(name: &str, id: &str, task: &TaskRecord) -> OperationRecord {
         epoch: Epoch(1),
         begun_at_ms: NOW_MS,
         send_by_ms: None,
+        settles_at_ms: None,
         finished_at_ms: Some(NOW_MS + 1),
+        notes: Vec::new(),
     }
+}
+
+/// A hit that a task had on an operation.
+pub fn hit(key: &OperationKey, name: &str, task: &TaskRecord) -> OperationHit {
+    OperationHit { key: key.clone(), thread: thread(name), task: task.id.clone(), at_ms: NOW_MS }
 }
 
 /// Applies a commit that has to succeed.

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use holdpoint_graph::ids::{CheckpointId, Epoch, ThreadId};
 use rusqlite::params;
 
-use super::commit_rows::{CheckpointRow, CommitRows, OperationRow, QuestionRow, SettlementRow, TaskRow};
+use super::commit_rows::{CheckpointRow, CommitRows, QuestionRow, SettlementRow, TaskRow};
 use super::failure::{Failure, Result, is_foreign_key_violation};
 use super::forms::{self, FORMAT};
 use super::rows::{self, integer};
 use super::session::Session;
-use super::statements;
 use super::values::{self, Versions};
+use super::{journal, statements};
 use crate::store::{Content, Error, Expect};
 
 /// Applies a commit, in the order of its fields.
@@ -33,7 +33,10 @@ pub(super) fn commit(session: &Session, rows: &CommitRows) -> Result<()> {
         writing.question(question)?;
     }
     for row in &rows.operations {
-        operation(session, row)?;
+        journal::operation(session, row)?;
+    }
+    for row in &rows.hits {
+        journal::hit(session, row)?;
     }
     Ok(())
 }
@@ -247,29 +250,6 @@ impl Writing<'_> {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn operation(session: &Session, row: &OperationRow) -> Result<()> {
-    let record = &row.record;
-    let parameters = params![
-        row.scope,
-        record.key.connector.as_str(),
-        record.key.id.as_str(),
-        record.thread.as_str(),
-        record.task.as_str(),
-        record.node.as_str(),
-        record.request_digest.as_str(),
-        record.state.name(),
-        integer(record.epoch.0),
-        integer(record.begun_at_ms),
-        record.send_by_ms.map(integer),
-        record.finished_at_ms.map(integer),
-        FORMAT,
-        row.outcome,
-        row.request,
-    ];
-    session.execute(statements::OPERATION_UPSERT, parameters)?;
-    Ok(())
 }
 
 fn not_stored(what: &str, id: &CheckpointId) -> Failure {

@@ -2,7 +2,7 @@
 //! runs on the callers' threads and the writer, of which there is one, only writes.
 
 use holdpoint_graph::ids::{ChannelName, CheckpointId, QuestionId, ThreadId};
-use holdpoint_graph::operation::OperationRecord;
+use holdpoint_graph::operation::{OperationHit, OperationRecord};
 use holdpoint_graph::state::Change;
 use serde_json::Value;
 
@@ -26,6 +26,7 @@ pub(super) struct CommitRows {
     pub(super) tasks: Vec<TaskRow>,
     pub(super) questions: Vec<QuestionRow>,
     pub(super) operations: Vec<OperationRow>,
+    pub(super) hits: Vec<OperationHit>,
     pub(super) status: ThreadStatus,
     pub(super) error: Option<String>,
     pub(super) at_ms: i64,
@@ -82,6 +83,20 @@ pub(super) struct OperationRow {
     pub(super) record: OperationRecord,
     pub(super) request: String,
     pub(super) outcome: Option<String>,
+    pub(super) notes: Option<String>,
+}
+
+/// An exchange as the writer applies it.
+pub(super) struct ExchangeRows {
+    pub(super) expected: OperationRecord,
+    pub(super) next: OperationRow,
+    pub(super) at_ms: i64,
+}
+
+impl ExchangeRows {
+    pub(super) fn new(expected: OperationRecord, next: OperationRecord, at_ms: u64) -> Self {
+        Self { expected, next: operation(next), at_ms: integer(at_ms) }
+    }
 }
 
 impl CommitRows {
@@ -98,6 +113,7 @@ impl CommitRows {
             tasks: commit.tasks.into_iter().map(task).collect(),
             questions: commit.questions.into_iter().map(question).collect(),
             operations: commit.operations.into_iter().map(operation).collect(),
+            hits: commit.hits,
             status: commit.status,
             error: commit.error.as_ref().map(forms::write_error),
             at_ms: integer(commit.at_ms),
@@ -164,6 +180,7 @@ fn operation(record: OperationRecord) -> OperationRow {
         scope: record.key.scope.to_text(),
         request: forms::write(&record.request),
         outcome: operation_outcome(&record.state),
+        notes: forms::write_notes(&record.notes),
         record,
     }
 }

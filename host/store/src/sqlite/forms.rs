@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdpoint_graph::ids::NodeName;
 use holdpoint_graph::nodes::{Answer, Command, Destination, Failure as NodeFailure, Verdict};
+use holdpoint_graph::operation::{NoteKind, OperationNote};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -254,6 +255,44 @@ pub(super) fn read_failure(text: &str) -> Result<NodeFailure> {
     })
 }
 
+#[derive(Serialize, Deserialize)]
+struct NoteForm<'a> {
+    at_ms: u64,
+    kind: Cow<'a, str>,
+    by: Cow<'a, str>,
+    text: Cow<'a, str>,
+}
+
+/// `None` for none: the column stays null for the many operations that nobody had a say in.
+pub(super) fn write_notes(notes: &[OperationNote]) -> Option<String> {
+    let forms: Vec<NoteForm<'_>> = notes
+        .iter()
+        .map(|note| NoteForm {
+            at_ms: note.at_ms,
+            kind: Cow::Borrowed(note.kind.name()),
+            by: Cow::Borrowed(&note.by),
+            text: Cow::Borrowed(&note.text),
+        })
+        .collect();
+    (!forms.is_empty()).then(|| write(&forms))
+}
+
+pub(super) fn read_notes(text: &str) -> Result<Vec<OperationNote>> {
+    let forms: Vec<NoteForm<'_>> = read(text)?;
+    forms
+        .into_iter()
+        .map(|form| {
+            let kind = NoteKind::parse(&form.kind);
+            Ok(OperationNote {
+                at_ms: form.at_ms,
+                kind: kind.ok_or_else(|| Failure::corrupt(format!("unknown kind of note {:?}", form.kind)))?,
+                by: form.by.into_owned(),
+                text: form.text.into_owned(),
+            })
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,6 +324,13 @@ mod tests {
             r#"{"update":{"a":1},"goto":[{"node":"n"},{"send":{"node":"n","argument":null}},{"parent":"p"},"end"]}"#;
         assert_eq!(write_command(&command), text);
         assert_eq!(read_command(text).expect("reads its own"), command);
+
+        let (kind, by, said) = (NoteKind::NotHappened, "cli:ana".to_owned(), "no such \"refund\"".to_owned());
+        let notes = [OperationNote { at_ms: 7, kind, by, text: said }];
+        let text = r#"[{"at_ms":7,"kind":"not-happened","by":"cli:ana","text":"no such \"refund\""}]"#;
+        assert_eq!(write_notes(&notes).as_deref(), Some(text));
+        assert_eq!(read_notes(text).expect("reads its own"), notes);
+        assert_eq!(write_notes(&[]), None);
     }
 
     #[test]
@@ -293,6 +339,7 @@ mod tests {
             assert!(read_command(text).is_err(), "{text:?}");
         }
         assert!(read_triggers(r#"[{"pull":"not a name"}]"#).is_err());
+        assert!(read_notes(r#"[{"at_ms":7,"kind":"said","by":"","text":""}]"#).is_err());
         assert!(
             read::<Value>(&"[".repeat(1_000_000)).is_err(),
             "deep nesting ends in an error, not in a stack overflow"

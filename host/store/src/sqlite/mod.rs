@@ -7,7 +7,7 @@
 //!
 //! * `open`: what must hold of the file, and migrations; `schema`: the migrations themselves.
 //! * `statements`: all SQL; `session`: a connection that executes it.
-//! * `writer`: the one thread that writes; `commit_rows`: a commit as it gets it; `apply`: what it does with it.
+//! * `writer`: the one thread that writes; `commit_rows`: a commit as it gets it; `apply`, `journal`: what it does with it.
 //! * `reader`: the threads that read; `reads`: what they do.
 //! * `values`: channel values, of which only changes are stored.
 //! * [`baseline`]: the raw cost of a superstep, for `bench`.
@@ -23,6 +23,7 @@ mod statements;
 
 mod apply;
 mod commit_rows;
+mod journal;
 mod writer;
 
 mod reader;
@@ -39,14 +40,14 @@ use std::path::Path;
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
-use holdpoint_graph::operation::{OperationKey, OperationRecord};
+use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 
-use self::commit_rows::CommitRows;
+use self::commit_rows::{CommitRows, ExchangeRows};
 use self::reader::Readers;
 use self::writer::{Work, Writer};
 use crate::check;
 use crate::records::{QuestionRecord, Snapshot, ThreadRecord};
-use crate::store::{Commit, Content, Error, Journal, Statistics, Store, ThreadFilter};
+use crate::store::{Commit, Content, Error, Journal, OperationFilter, Statistics, Store, ThreadFilter};
 
 /// A store in one SQLite file (and, while it is open, its log and index beside it: `-wal` and `-shm`).
 ///
@@ -105,7 +106,7 @@ pub fn library_version() -> &'static str {
 impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
         check::commit(&commit)?;
-        self.writer.submit(Work::Commit(Box::new(CommitRows::new(commit)))).await
+        self.writer.submit(Work::Commit(Box::new(CommitRows::new(commit)))).await.map(drop)
     }
 
     async fn thread(&self, thread: &ThreadId) -> Result<Option<ThreadRecord>, Error> {
@@ -139,13 +140,13 @@ impl Store for SqliteStore {
     }
 
     async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error> {
-        self.writer.submit(Work::DeleteThread(thread.clone(), epoch)).await
+        self.writer.submit(Work::DeleteThread(thread.clone(), epoch)).await.map(drop)
     }
 
     async fn put_contents(&self, contents: Vec<Content>) -> Result<(), Error> {
         // Components have megabytes; hashing them must hold up neither a task's thread nor the writer.
         let contents = self.readers.compute(move || check::contents(&contents).map(|()| contents)).await?;
-        self.writer.submit(Work::PutContents(contents)).await
+        self.writer.submit(Work::PutContents(contents)).await.map(drop)
     }
 
     async fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
@@ -173,5 +174,30 @@ impl Journal for SqliteStore {
     async fn operations(&self, thread: &ThreadId) -> Result<Vec<OperationRecord>, Error> {
         let thread = thread.clone();
         self.readers.read(move |session| reads::operations(session, &thread)).await
+    }
+
+    async fn find_operations(&self, filter: &OperationFilter) -> Result<Vec<OperationRecord>, Error> {
+        let filter = filter.clone();
+        self.readers.read(move |session| reads::find_operations(session, &filter)).await
+    }
+
+    async fn due_operations(&self, now_ms: u64, limit: usize) -> Result<Vec<OperationRecord>, Error> {
+        self.readers.read(move |session| reads::due_operations(session, now_ms, limit)).await
+    }
+
+    async fn hits(&self, key: &OperationKey) -> Result<Vec<OperationHit>, Error> {
+        let key = key.clone();
+        self.readers.read(move |session| reads::hits(session, &key)).await
+    }
+
+    async fn exchange_operation(
+        &self,
+        expected: &OperationRecord,
+        next: OperationRecord,
+        at_ms: u64,
+    ) -> Result<bool, Error> {
+        check::exchange(expected, &next, at_ms)?;
+        let rows = ExchangeRows::new(expected.clone(), next, at_ms);
+        self.writer.submit(Work::Exchange(Box::new(rows))).await
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, QuestionId, ThreadId};
-use holdpoint_graph::operation::{OperationKey, OperationRecord};
+use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 use rusqlite::{Row, params};
 use serde_json::Map;
 
@@ -13,7 +13,7 @@ use super::session::Session;
 use super::values::{Values, Versions};
 use super::{forms, rows, statements};
 use crate::records::{CheckpointRecord, QuestionRecord, Snapshot, ThreadRecord};
-use crate::store::ThreadFilter;
+use crate::store::{OperationFilter, ThreadFilter};
 
 pub(super) fn thread(session: &Session, thread: &ThreadId) -> Result<Option<ThreadRecord>> {
     session.first(statements::THREAD_SELECT, params![thread.as_str()], rows::thread)
@@ -74,7 +74,30 @@ pub(super) fn operation(session: &Session, key: &OperationKey) -> Result<Option<
 }
 
 pub(super) fn operations(session: &Session, thread: &ThreadId) -> Result<Vec<OperationRecord>> {
-    session.all(statements::OPERATIONS, params![thread.as_str()], rows::operation)
+    session.all(statements::OPERATIONS, params![thread.as_str(), i64::MAX], rows::operation)
+}
+
+pub(super) fn find_operations(session: &Session, filter: &OperationFilter) -> Result<Vec<OperationRecord>> {
+    let limit = bound(filter.limit);
+    let thread = filter.thread.as_ref().map(ThreadId::as_str);
+    match (&filter.id, thread) {
+        (Some(id), _) => {
+            let parameters = params![id.as_str(), thread, filter.open, limit];
+            session.all(statements::OPERATIONS_BY_ID, parameters, rows::operation)
+        }
+        (None, _) if filter.open => session.all(statements::OPERATIONS_OPEN, params![thread, limit], rows::operation),
+        (None, Some(thread)) => session.all(statements::OPERATIONS, params![thread, limit], rows::operation),
+        (None, None) => session.all(statements::OPERATIONS_ALL, params![limit], rows::operation),
+    }
+}
+
+pub(super) fn due_operations(session: &Session, now_ms: u64, limit: usize) -> Result<Vec<OperationRecord>> {
+    session.all(statements::OPERATIONS_DUE, params![rows::integer(now_ms), bound(limit)], rows::operation)
+}
+
+pub(super) fn hits(session: &Session, key: &OperationKey) -> Result<Vec<OperationHit>> {
+    let parameters = params![key.scope.to_text(), key.connector.as_str(), key.id.as_str()];
+    session.all(statements::HITS, parameters, rows::hit)
 }
 
 pub(super) fn content(session: &Session, digest: &Digest) -> Result<Option<Vec<u8>>> {

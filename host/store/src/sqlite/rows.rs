@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, InvalidId};
-use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
+use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState, Scope};
 use rusqlite::Row;
 
 use super::failure::{Failure, Result};
@@ -82,35 +82,53 @@ pub(super) fn question(row: &Row<'_>) -> Result<QuestionRecord> {
 
 pub(super) fn operation(row: &Row<'_>) -> Result<OperationRecord> {
     check_format(row)?;
-    let scope = Scope::parse(text(row, "scope")?).ok_or_else(|| Failure::corrupt("an operation's scope"))?;
     Ok(OperationRecord {
-        key: OperationKey { scope, connector: id(row, "connector")?, id: id(row, "operation_id")? },
+        key: operation_key(row)?,
         thread: id(row, "thread_id")?,
         task: id(row, "task_id")?,
         node: id(row, "node")?,
         request: forms::read(text(row, "request")?)?,
         request_digest: digest(row, "request_digest")?,
-        state: operation_state(text(row, "state")?, optional_text(row, "outcome")?)?,
+        state: operation_state(row)?,
         epoch: Epoch(unsigned(row, "epoch")?),
         begun_at_ms: unsigned(row, "begun_at_ms")?,
         send_by_ms: optional_unsigned(row, "send_by_ms")?,
+        settles_at_ms: optional_unsigned(row, "settles_at_ms")?,
         finished_at_ms: optional_unsigned(row, "finished_at_ms")?,
+        notes: optional_text(row, "notes")?.map(forms::read_notes).transpose()?.unwrap_or_default(),
     })
+}
+
+pub(super) fn hit(row: &Row<'_>) -> Result<OperationHit> {
+    Ok(OperationHit {
+        key: operation_key(row)?,
+        thread: id(row, "thread_id")?,
+        task: id(row, "task_id")?,
+        at_ms: unsigned(row, "at_ms")?,
+    })
+}
+
+fn operation_key(row: &Row<'_>) -> Result<OperationKey> {
+    let scope = Scope::parse(text(row, "scope")?).ok_or_else(|| Failure::corrupt("an operation's scope"))?;
+    Ok(OperationKey { scope, connector: id(row, "connector")?, id: id(row, "operation_id")? })
 }
 
 /// The column `outcome`: JSON of the answer or the failure, or plain text of the doubt.
 pub(super) fn operation_outcome(state: &OperationState) -> Option<String> {
     match state {
-        OperationState::Intended | OperationState::NotSent => None,
+        OperationState::Intended | OperationState::Queued { .. } | OperationState::NotSent => None,
         OperationState::Completed(answer) => Some(forms::write(answer)),
         OperationState::Failed(failure) => Some(forms::write_failure(failure)),
         OperationState::InDoubt(reason) => Some(reason.clone()),
     }
 }
 
-fn operation_state(state: &str, outcome: Option<&str>) -> Result<OperationState> {
-    match (state, outcome) {
+fn operation_state(row: &Row<'_>) -> Result<OperationState> {
+    match (text(row, "state")?, optional_text(row, "outcome")?) {
         ("intended", None) => Ok(OperationState::Intended),
+        ("queued", None) => {
+            Ok(OperationState::Queued { attempts: count(row, "attempts")?, due_at_ms: unsigned(row, "due_at_ms")? })
+        }
         ("completed", Some(answer)) => Ok(OperationState::Completed(forms::read(answer)?)),
         ("failed", Some(failure)) => Ok(OperationState::Failed(forms::read_failure(failure)?)),
         ("not-sent", None) => Ok(OperationState::NotSent),

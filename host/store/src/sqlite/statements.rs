@@ -173,8 +173,9 @@ pub(super) const QUESTIONS: &str = "
 
 pub(super) const OPERATION_UPSERT: &str = "
     insert into operation (scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch,
-                           begun_at_ms, send_by_ms, finished_at_ms, format, outcome, request)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                           begun_at_ms, send_by_ms, settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome,
+                           notes, request)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
     on conflict (scope, connector, operation_id) do update
     set thread_id = excluded.thread_id,
         task_id = excluded.task_id,
@@ -184,36 +185,141 @@ pub(super) const OPERATION_UPSERT: &str = "
         epoch = excluded.epoch,
         begun_at_ms = excluded.begun_at_ms,
         send_by_ms = excluded.send_by_ms,
+        settles_at_ms = excluded.settles_at_ms,
+        due_at_ms = excluded.due_at_ms,
+        attempts = excluded.attempts,
         finished_at_ms = excluded.finished_at_ms,
         format = excluded.format,
         outcome = excluded.outcome,
-        request = excluded.request";
+        notes = excluded.notes,
+        request = excluded.request
+    where excluded.state <> 'queued' or operation.state = 'not-sent'";
+
+/// Compare and set: of those who saw the same record one finds it unchanged.
+pub(super) const OPERATION_EXCHANGE: &str = "
+    update operation
+    set thread_id = ?4,
+        task_id = ?5,
+        node = ?6,
+        request_digest = ?7,
+        state = ?8,
+        epoch = ?9,
+        begun_at_ms = ?10,
+        send_by_ms = ?11,
+        settles_at_ms = ?12,
+        due_at_ms = ?13,
+        attempts = ?14,
+        finished_at_ms = ?15,
+        format = ?16,
+        outcome = ?17,
+        notes = ?18,
+        request = ?19
+    where scope = ?1 and connector = ?2 and operation_id = ?3
+      and state = ?20
+      and epoch = ?21
+      and begun_at_ms = ?22
+      and send_by_ms is ?23
+      and settles_at_ms is ?24
+      and due_at_ms is ?25
+      and attempts is ?26
+      and finished_at_ms is ?27";
+
+/// Interrupted threads with a task in doubt about the operation at their head run again, by whoever takes them. `cross join` keeps the tasks
+/// first: there are few in doubt.
+pub(super) const THREADS_WAKE: &str = "
+    update thread
+    set status = 'running',
+        owner = null,
+        lease_until_ms = 0,
+        updated_at_ms = ?4
+    where thread_key in (
+        select waiting.thread_key
+        from task
+             cross join checkpoint using (checkpoint_key)
+             cross join thread waiting
+        where task.status = 'in-doubt'
+          and task.error ->> '$.details.operation_id' = ?3
+          and task.error ->> '$.details.connector' = ?2
+          and task.error ->> '$.details.scope' = ?1
+          and waiting.thread_key = checkpoint.thread_key
+          and waiting.head = checkpoint.checkpoint_id
+          and waiting.status = 'interrupted'
+    )";
 
 pub(super) const OPERATION_SELECT: &str = "
     select scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch, begun_at_ms, send_by_ms,
-           finished_at_ms, format, outcome, request
+           settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
     from operation
     where scope = ?1 and connector = ?2 and operation_id = ?3";
 
 pub(super) const OPERATIONS: &str = "
     select scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch, begun_at_ms, send_by_ms,
-           finished_at_ms, format, outcome, request
+           settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
     from operation
     where thread_id = ?1
-    order by begun_at_ms, operation_key";
+    order by begun_at_ms, operation_key
+    limit ?2";
 
 /// Of thread `?1`, by the tasks of the checkpoint with key `?2`. `cross join` keeps the tasks first: there are few of them, and of unsettled
 /// operations fewer, but SQLite would rather go through all that the thread ever did.
 pub(super) const OPERATIONS_UNSETTLED: &str = "
     select operation.scope, operation.connector, operation.operation_id, operation.thread_id, operation.task_id,
            operation.node, operation.request_digest, operation.state, operation.epoch, operation.begun_at_ms,
-           operation.send_by_ms, operation.finished_at_ms, operation.format, operation.outcome, operation.request
+           operation.send_by_ms, operation.settles_at_ms, operation.due_at_ms, operation.attempts,
+           operation.finished_at_ms, operation.format, operation.outcome, operation.notes, operation.request
     from task cross join operation
     where task.checkpoint_key = ?2
       and operation.thread_id = ?1
       and operation.task_id = task.task_id
       and operation.state in ('intended', 'in-doubt')
     order by operation.begun_at_ms, operation.operation_key";
+
+/// Those with id `?1`, of thread `?2` if given, without an outcome if `?3`.
+pub(super) const OPERATIONS_BY_ID: &str = "
+    select scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch, begun_at_ms, send_by_ms,
+           settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
+    from operation
+    where operation_id = ?1
+      and (?2 is null or thread_id = ?2)
+      and (not ?3 or state in ('intended', 'in-doubt', 'queued'))
+    order by begun_at_ms, operation_key
+    limit ?4";
+
+/// Those without an outcome, of thread `?1` if given.
+pub(super) const OPERATIONS_OPEN: &str = "
+    select scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch, begun_at_ms, send_by_ms,
+           settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
+    from operation
+    where state in ('intended', 'in-doubt', 'queued')
+      and (?1 is null or thread_id = ?1)
+    order by begun_at_ms, operation_key
+    limit ?2";
+
+/// All of them. They are found in an index, since the table holds the requests.
+pub(super) const OPERATIONS_ALL: &str = "
+    select scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch, begun_at_ms, send_by_ms,
+           settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
+    from operation
+    where operation_key in (select operation_key from operation order by begun_at_ms, operation_key limit ?1)
+    order by begun_at_ms, operation_key";
+
+pub(super) const OPERATIONS_DUE: &str = "
+    select scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch, begun_at_ms, send_by_ms,
+           settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
+    from operation
+    where state = 'queued' and due_at_ms <= ?1
+    order by due_at_ms, operation_key
+    limit ?2";
+
+pub(super) const HIT_INSERT: &str = "
+    insert into operation_hit (scope, connector, operation_id, thread_id, task_id, at_ms)
+    values (?1, ?2, ?3, ?4, ?5, ?6)";
+
+pub(super) const HITS: &str = "
+    select scope, connector, operation_id, thread_id, task_id, at_ms
+    from operation_hit
+    where scope = ?1 and connector = ?2 and operation_id = ?3
+    order by at_ms, hit_key";
 
 // Contents.
 
@@ -237,7 +343,9 @@ mod tests {
     /// The query plan of a statement on an empty store, one line per step.
     fn plan(sql: &str) -> String {
         let connection = rusqlite::Connection::open_in_memory().expect("a database in memory opens");
-        connection.execute_batch(crate::sqlite::schema::MIGRATIONS[0]).expect("the schema is valid");
+        for migration in crate::sqlite::schema::MIGRATIONS {
+            connection.execute_batch(migration).expect("the schema is valid");
+        }
         let mut statement = connection.prepare(&format!("explain query plan {sql}")).expect("the statement is valid");
         // Unbound parameters are null, which changes no plan.
         let mut rows = statement.raw_query();
@@ -261,6 +369,35 @@ mod tests {
     }
 
     #[test]
+    fn listing_operations_reads_only_those_listed() {
+        check(OPERATIONS_OPEN, &["SCAN operation USING INDEX operation_open"]);
+        check(
+            OPERATIONS_ALL,
+            &[
+                "SEARCH operation USING INTEGER PRIMARY KEY (rowid=?)",
+                "LIST SUBQUERY 1",
+                "SCAN operation USING COVERING INDEX operation_by_id",
+                "USE TEMP B-TREE FOR ORDER BY",
+                "USE TEMP B-TREE FOR ORDER BY",
+            ],
+        );
+    }
+
+    #[test]
+    fn waking_threads_looks_only_at_tasks_in_doubt_about_the_operation() {
+        check(
+            THREADS_WAKE,
+            &[
+                "SEARCH thread USING INTEGER PRIMARY KEY (rowid=?)",
+                "LIST SUBQUERY 1",
+                "SEARCH task USING INDEX task_in_doubt (<expr>=?)",
+                "SEARCH checkpoint USING INTEGER PRIMARY KEY (rowid=?)",
+                "SEARCH waiting USING INTEGER PRIMARY KEY (rowid=?)",
+            ],
+        );
+    }
+
+    #[test]
     fn every_lookup_uses_its_index() {
         check(THREAD_UPDATE, &["SEARCH thread USING INDEX sqlite_autoindex_thread_1 (thread_id=?)"]);
         check(
@@ -274,6 +411,16 @@ mod tests {
             &["SEARCH operation USING INDEX operation_by_key (scope=? AND connector=? AND operation_id=?)"],
         );
         check(OPERATIONS, &["SEARCH operation USING INDEX operation_by_thread (thread_id=?)"]);
+        check(OPERATIONS_BY_ID, &["SEARCH operation USING INDEX operation_by_id (operation_id=?)"]);
+        check(OPERATIONS_DUE, &["SEARCH operation USING INDEX operation_due (due_at_ms<?)"]);
+        check(
+            OPERATION_EXCHANGE,
+            &["SEARCH operation USING INDEX operation_by_key (scope=? AND connector=? AND operation_id=?)"],
+        );
+        check(
+            HITS,
+            &["SEARCH operation_hit USING INDEX operation_hit_by_key (scope=? AND connector=? AND operation_id=?)"],
+        );
         assert!(
             plan(OPERATIONS_UNSETTLED).contains("USING INDEX operation_unsettled"),
             "{}",

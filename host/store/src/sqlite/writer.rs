@@ -19,11 +19,10 @@ use std::time::{Duration, Instant};
 use holdpoint_graph::ids::{Epoch, ThreadId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::apply;
-use super::commit_rows::CommitRows;
+use super::commit_rows::{CommitRows, ExchangeRows};
 use super::failure::{Failure, Result};
 use super::session::Session;
-use super::statements;
+use super::{apply, journal, statements};
 use crate::store::{Content, Error, Statistics};
 
 /// Commits of one transaction. A flush is well shared by then; more would only make the first wait for the last.
@@ -39,11 +38,13 @@ const AWAKE: Duration = Duration::from_micros(150);
 /// What the writer is asked to do.
 pub(super) enum Work {
     Commit(Box<CommitRows>),
+    Exchange(Box<ExchangeRows>),
     DeleteThread(ThreadId, Epoch),
     PutContents(Vec<Content>),
 }
 
-type Outcome = std::result::Result<(), Error>;
+/// Whether it applied: false only for an exchange that found something else than it expected.
+type Outcome = std::result::Result<bool, Error>;
 
 struct Request {
     work: Work,
@@ -172,11 +173,13 @@ fn transact(session: &Session, works: &[Work], counters: &Counters) -> std::resu
     for work in works {
         // Without neighbours the transaction itself is guard enough.
         if works.len() == 1 {
-            if let Err(Failure(error)) = apply(session, work) {
-                roll_back(session);
-                return Ok(vec![Err(error)]);
+            match apply(session, work) {
+                Ok(applied) => outcomes.push(Ok(applied)),
+                Err(Failure(error)) => {
+                    roll_back(session);
+                    return Ok(vec![Err(error)]);
+                }
             }
-            outcomes.push(Ok(()));
             break;
         }
         match guarded(session, work) {
@@ -191,8 +194,8 @@ fn transact(session: &Session, works: &[Work], counters: &Counters) -> std::resu
         roll_back(session);
         return Ok(all(Failure::from(error).0));
     }
-    let applied =
-        works.iter().zip(&outcomes).filter(|(work, outcome)| matches!(work, Work::Commit(_)) && outcome.is_ok());
+    let counts = |work: &Work| matches!(work, Work::Commit(_) | Work::Exchange(_));
+    let applied = works.iter().zip(&outcomes).filter(|(work, outcome)| counts(work) && **outcome == Ok(true));
     let applied = applied.count();
     counters.commits.fetch_add(u64::try_from(applied).unwrap_or(0), Ordering::Relaxed);
     counters.transactions.fetch_add(u64::from(applied > 0), Ordering::Relaxed);
@@ -202,23 +205,25 @@ fn transact(session: &Session, works: &[Work], counters: &Counters) -> std::resu
 /// Does one work under its own savepoint, so that its refusal leaves its neighbours alone. The outer error: the transaction is lost.
 fn guarded(session: &Session, work: &Work) -> Result<Outcome> {
     session.execute(statements::SAVEPOINT, [])?;
-    if let Err(failure) = apply(session, work) {
-        if !session.in_transaction() {
-            return Err(failure);
+    let outcome = match apply(session, work) {
+        Ok(applied) => Ok(applied),
+        Err(failure) if !session.in_transaction() => return Err(failure),
+        Err(Failure(error)) => {
+            session.execute(statements::ROLLBACK_TO, [])?;
+            Err(error)
         }
-        session.execute(statements::ROLLBACK_TO, [])?;
-        session.execute(statements::RELEASE, [])?;
-        return Ok(Err(failure.0));
-    }
+    };
     session.execute(statements::RELEASE, [])?;
-    Ok(Ok(()))
+    Ok(outcome)
 }
 
-fn apply(session: &Session, work: &Work) -> Result<()> {
+fn apply(session: &Session, work: &Work) -> Result<bool> {
+    let done = |()| true;
     match work {
-        Work::Commit(rows) => apply::commit(session, rows),
-        Work::DeleteThread(thread, epoch) => apply::delete_thread(session, thread, *epoch),
-        Work::PutContents(contents) => apply::contents(session, contents),
+        Work::Commit(rows) => apply::commit(session, rows).map(done),
+        Work::Exchange(rows) => journal::exchange(session, rows),
+        Work::DeleteThread(thread, epoch) => apply::delete_thread(session, thread, *epoch).map(done),
+        Work::PutContents(contents) => apply::contents(session, contents).map(done),
     }
 }
 

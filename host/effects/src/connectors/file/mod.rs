@@ -5,22 +5,24 @@
 //! unless configured otherwise. Programs of Holdpoint may share a file; others may read it, but must not write to it.
 
 mod ledger;
+mod settings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use holdpoint_graph::ids::ConnectorName;
 use holdpoint_graph::operation::OperationKey;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::attempt::{Attempt, NotSent, Reply, failure};
-use crate::configuration::FileConfiguration;
 
 use super::{Connector, Outgoing, Prepared, Rejection, Unusable};
 use ledger::{Appended, Ledger, Line};
+use settings::FileSettings;
+
+pub(crate) use settings::KIND;
 
 /// Lines of one file.
 pub struct File {
@@ -33,7 +35,7 @@ impl File {
     ///
     /// # Errors
     /// What is missing or does not fit.
-    pub(crate) fn build(_name: &ConnectorName, configuration: &FileConfiguration) -> Result<Self, Unusable> {
+    fn build(configuration: &FileSettings) -> Result<Self, Unusable> {
         let path = configuration.path.resolve()?;
         let path: PathBuf = configuration.folder.join(path.text.expose());
         let place = configuration.path.place();

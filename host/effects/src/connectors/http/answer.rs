@@ -28,88 +28,106 @@ pub(super) enum Body {
     BrokenOff(String),
 }
 
-/// A response as it arrived.
-pub(super) struct Response<'r> {
-    pub(super) method: &'r Method,
-    pub(super) status: StatusCode,
-    pub(super) headers: &'r HeaderMap,
+/// A response as it arrived, and what reading it needs.
+pub(in crate::connectors) struct Exchange<'s> {
+    pub(super) method: Method,
+    pub(in crate::connectors) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Body,
     /// The host's time.
     pub(super) at_ms: u64,
     /// Largest answer, as JSON.
     pub(super) bytes_max: usize,
+    pub(super) scrubber: &'s Scrubber,
 }
 
-/// Reads a response. Pure.
-pub(super) fn read(response: Response<'_>, scrubber: &Scrubber) -> Attempt {
-    let status = response.status;
-    if status.is_success() {
-        return success(response, scrubber);
+impl Exchange<'_> {
+    /// What it means for the operation. Pure.
+    pub(in crate::connectors) fn attempt(&self) -> Attempt {
+        let status = self.status;
+        if status.is_success() {
+            return self.success();
+        }
+        let failure = self.failure();
+        Attempt::Landed(match status.as_u16() {
+            425 | 429 => Reply::Later(failure),
+            // With a time to come again, it is the conflict with a request of the same key that is still in progress.
+            409 if failure.retry_after_ms.is_some() => Reply::Later(failure),
+            408 | 500..=599 => Reply::Unclear(failure),
+            300..=499 => Reply::Rejected(failure),
+            _ => Reply::Unclear(failure),
+        })
     }
-    let failure = describe(&response, scrubber);
-    Attempt::Landed(match status.as_u16() {
-        425 | 429 => Reply::Later(failure),
-        408 | 500..=599 => Reply::Unclear(failure),
-        300..=499 => Reply::Rejected(failure),
-        _ => Reply::Unclear(failure),
-    })
-}
 
-fn success(response: Response<'_>, scrubber: &Scrubber) -> Attempt {
-    let bytes = match &response.body {
-        Body::Complete(bytes) => bytes,
-        Body::TooLarge(limit) => return Attempt::LandedUnusable(format!("its answer has more than {limit} bytes")),
-        // It may come whole if it is asked for again, where that is safe.
-        Body::BrokenOff(reason) => return Attempt::Unknown(scrubber.text(reason.clone())),
-    };
-    let without_body = *response.method == Method::HEAD || matches!(response.status.as_u16(), 204 | 205);
-    let body = if without_body {
-        Value::Null
-    } else if content_type(response.headers).is_some_and(is_json) {
-        match serde_json::from_slice(bytes) {
+    fn success(&self) -> Attempt {
+        let bytes = match &self.body {
+            Body::Complete(bytes) => bytes,
+            Body::TooLarge(limit) => return Attempt::LandedUnusable(format!("its answer has more than {limit} bytes")),
+            // It may come whole if it is asked for again, where that is safe.
+            Body::BrokenOff(reason) => return Attempt::Unknown(self.scrubber.text(reason.clone())),
+        };
+        let body = match self.parse(bytes) {
             Ok(body) => body,
-            Err(error) => {
-                return Attempt::LandedUnusable(format!(
-                    "its answer is not the JSON that it says to be (at byte {})",
-                    error.column()
-                ));
-            }
+            Err(reason) => return Attempt::LandedUnusable(reason),
+        };
+        let answer = json!({ "status": self.status.as_u16(), "headers": headers(&self.headers), "body": body });
+        let answer = self.scrubber.value(answer);
+        // Text can be longer as JSON than it was: a node could never read it.
+        if answer.to_string().len() > self.bytes_max {
+            return Attempt::LandedUnusable(format!("its answer has more than {} bytes", self.bytes_max));
         }
-    } else {
-        match std::str::from_utf8(bytes) {
-            Ok("") => Value::Null,
-            Ok(text) => text.into(),
-            Err(_) => return Attempt::LandedUnusable("its answer is neither JSON nor UTF-8 text".into()),
-        }
-    };
-    let answer = json!({ "status": response.status.as_u16(), "headers": headers(response.headers), "body": body });
-    let answer = scrubber.value(answer);
-    // Text can be longer as JSON than it was: a node could never read it.
-    if answer.to_string().len() > response.bytes_max {
-        return Attempt::LandedUnusable(format!("its answer has more than {} bytes", response.bytes_max));
+        Attempt::Landed(Reply::Done(answer))
     }
-    Attempt::Landed(Reply::Done(answer))
-}
 
-/// A failure with all that arrived: the status says what happened, whatever the body is.
-fn describe(response: &Response<'_>, scrubber: &Scrubber) -> Failure {
-    let status = response.status;
-    let body = match &response.body {
-        Body::Complete(bytes) if bytes.is_empty() => Value::Null,
-        Body::Complete(bytes) => {
-            serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
+    /// JSON where the response says so, else text; null where there is none.
+    fn parse(&self, bytes: &[u8]) -> Result<Value, String> {
+        let without_body = self.method == Method::HEAD || matches!(self.status.as_u16(), 204 | 205);
+        if without_body {
+            return Ok(Value::Null);
         }
-        Body::TooLarge(_) | Body::BrokenOff(_) => Value::Null,
-    };
-    let mut details =
-        scrubber.value(json!({ "status": status.as_u16(), "headers": headers(response.headers), "body": body }));
-    if details.to_string().len() > response.bytes_max {
-        details = json!({ "status": status.as_u16() });
+        if content_type(&self.headers).is_some_and(is_json) {
+            return serde_json::from_slice(bytes).map_err(|error| {
+                format!("its answer is not the JSON that it says to be (at byte {})", error.column())
+            });
+        }
+        match std::str::from_utf8(bytes) {
+            Ok("") => Ok(Value::Null),
+            Ok(text) => Ok(text.into()),
+            Err(_) => Err("its answer is neither JSON nor UTF-8 text".into()),
+        }
     }
-    Failure {
-        retry_after_ms: retry_after_ms(response.headers, response.at_ms),
-        details: Some(details),
-        ..failure(format!("http-{}", status.as_u16()), format!("the receiver answered {status}"))
+
+    /// A failure with all that arrived: the status says what happened, whatever the body is.
+    fn failure(&self) -> Failure {
+        let status = self.status;
+        let body = match &self.body {
+            Body::Complete(bytes) if bytes.is_empty() => Value::Null,
+            Body::Complete(bytes) => {
+                serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
+            }
+            Body::TooLarge(_) | Body::BrokenOff(_) => Value::Null,
+        };
+        let details = json!({ "status": status.as_u16(), "headers": headers(&self.headers), "body": body });
+        let mut details = self.scrubber.value(details);
+        if details.to_string().len() > self.bytes_max {
+            details = json!({ "status": status.as_u16() });
+        }
+        Failure {
+            retry_after_ms: retry_after_ms(&self.headers, self.at_ms),
+            details: Some(details),
+            ..failure(format!("http-{}", status.as_u16()), format!("the receiver answered {status}"))
+        }
+    }
+
+    /// The headers without secrets, by name in lower case.
+    pub(super) fn scrubbed_headers(&self) -> Value {
+        self.scrubber.value(headers(&self.headers))
+    }
+
+    /// The body without secrets, where all of it came and can be read.
+    pub(super) fn scrubbed_body(&self) -> Option<Value> {
+        let Body::Complete(bytes) = &self.body else { return None };
+        self.parse(bytes).ok().map(|body| self.scrubber.value(body))
     }
 }
 
@@ -169,9 +187,9 @@ mod tests {
             })
             .collect();
         let status = StatusCode::from_u16(status).expect("valid");
-        let response =
-            Response { method: &Method::POST, status, headers: &headers, body, at_ms: 784_111_776_000, bytes_max: 500 };
-        match read(response, &Scrubber::new(&[Secret::new("s3cret")])) {
+        let scrubber = Scrubber::new(&[Secret::new("s3cret")]);
+        let (method, at_ms) = (Method::POST, 784_111_776_000);
+        match (Exchange { method, status, headers, body, at_ms, bytes_max: 500, scrubber: &scrubber }).attempt() {
             Attempt::Landed(Reply::Done(answer)) => format!("done {answer}"),
             Attempt::Landed(Reply::Rejected(failure)) => {
                 format!("rejected {failure} {}", failure.details.as_ref().expect("details")["body"])
@@ -238,6 +256,7 @@ mod tests {
                 "rejected http-422: the receiver answered 422 Unprocessable Entity \"garbage\"",
             ),
             (check(404, &[], broken()), "rejected http-404: the receiver answered 404 Not Found null"),
+            (check(409, &[("retry-after", "1")], whole("")), "later Some(1000)"),
             (check(429, &[("retry-after", "7")], whole("")), "later Some(7000)"),
             (check(429, &[("retry-after", "99999999999")], whole("")), "later Some(86400000)"),
             (check(425, &[("retry-after", "soon")], whole("")), "later None"),

@@ -56,7 +56,7 @@ const FRAMING: [&str; 10] = [
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_header_name(name: &str) -> Result<(), &'static str> {
+pub(super) fn check_header_name(name: &str) -> Result<(), &'static str> {
     if !is_token(name) {
         Err("it is not a header's name")
     } else if FRAMING.contains(&name.to_ascii_lowercase().as_str()) {

@@ -140,7 +140,7 @@ fn check_stage(stage: &str) -> Result<(), String> {
 }
 
 /// RFC 3986 `pchar`, `/` and `%`.
-fn is_path_character(character: char) -> bool {
+pub(super) fn is_path_character(character: char) -> bool {
     character.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/%".contains(character)
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::connectors::Rejection;
 
-use super::client::Settings;
+use super::connector::Target;
 use super::header::{check_guest_header, check_guest_value};
 use super::path::{Path, check_method};
 
@@ -24,7 +24,7 @@ pub(super) struct HttpRequest {
 }
 
 /// Checks a request against what is possible and what is allowed.
-pub(super) fn read(settings: &Settings, request: &Value) -> Result<HttpRequest, Rejection> {
+pub(super) fn read(target: &Target, request: &Value) -> Result<HttpRequest, Rejection> {
     let members = request.as_object().ok_or_else(|| invalid("the request is not an object"))?;
     if let Some(unknown) =
         members.keys().find(|name| !["method", "path", "query", "headers", "body"].contains(&name.as_str()))
@@ -35,23 +35,17 @@ pub(super) fn read(settings: &Settings, request: &Value) -> Result<HttpRequest, 
     let method_name = check_method(text(members, "method")?).map_err(Rejection::Invalid)?;
     let method = Method::from_bytes(method_name.as_bytes()).map_err(|_| invalid("the method is not valid"))?;
     let path = Path::parse(text(members, "path")?).map_err(Rejection::Invalid)?;
-    if !settings.allow.iter().any(|allowed| allowed.allows(method_name, &path)) {
+    if !target.allow.iter().any(|allowed| allowed.allows(method_name, &path)) {
         return Err(Rejection::Denied(format!("{method_name} on this path is not allowed for this connector")));
     }
-    let url = url(settings, &path, members.get("query"))?;
-    let mut headers = headers(settings, members.get("headers"))?;
+    let url = url(target, &path, members.get("query"))?;
+    let mut headers = headers(target, members.get("headers"))?;
     let body = body(&method, &mut headers, members.get("body"))?;
     Ok(HttpRequest { method, url, headers, body })
 }
 
-fn url(settings: &Settings, path: &Path, query: Option<&Value>) -> Result<Url, Rejection> {
-    let mut url = settings.base_url.clone();
-    let full_path = format!("{}{}", settings.base_url.path().trim_end_matches('/'), path.as_str());
-    url.set_path(&full_path);
-    // What was checked is what is sent, or nothing is.
-    if url.path() != full_path || url.origin() != settings.base_url.origin() {
-        return Err(invalid("the path changes when it becomes a URL"));
-    }
+fn url(target: &Target, path: &Path, query: Option<&Value>) -> Result<Url, Rejection> {
+    let mut url = url_at(&target.base_url, path)?;
     if let Some(query) = query {
         let query = query.as_object().ok_or_else(|| invalid("`query` is not an object"))?;
         let mut pairs = url.query_pairs_mut();
@@ -76,7 +70,19 @@ fn url(settings: &Settings, path: &Path, query: Option<&Value>) -> Result<Url, R
     Ok(url)
 }
 
-fn headers(settings: &Settings, headers: Option<&Value>) -> Result<HeaderMap, Rejection> {
+/// The URL of a path below the base.
+pub(super) fn url_at(base: &Url, path: &Path) -> Result<Url, Rejection> {
+    let mut url = base.clone();
+    let full_path = format!("{}{}", base.path().trim_end_matches('/'), path.as_str());
+    url.set_path(&full_path);
+    // What was checked is what is sent, or nothing is.
+    if url.path() != full_path || url.origin() != base.origin() {
+        return Err(invalid("the path changes when it becomes a URL"));
+    }
+    Ok(url)
+}
+
+fn headers(target: &Target, headers: Option<&Value>) -> Result<HeaderMap, Rejection> {
     let mut map = HeaderMap::new();
     let Some(headers) = headers else { return Ok(map) };
     let headers = headers.as_object().ok_or_else(|| invalid("`headers` is not an object"))?;
@@ -86,7 +92,7 @@ fn headers(settings: &Settings, headers: Option<&Value>) -> Result<HeaderMap, Re
     for (name, value) in headers {
         let shown: String = name.chars().take(80).collect();
         let fault = |reason| invalid(format!("header {shown:?}: {reason}"));
-        let configured = settings.reserved_headers();
+        let configured = target.reserved_headers();
         check_guest_header(name, configured).map_err(fault)?;
         let text = value.as_str().ok_or_else(|| fault("its value is not text"))?;
         check_guest_value(text).map_err(fault)?;

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod graph;
 pub mod history;
 pub mod node;
+pub mod operations;
 pub mod replay;
 pub mod resume;
 pub mod run;

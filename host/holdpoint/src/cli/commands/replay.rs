@@ -17,5 +17,7 @@ pub async fn run(context: &Context, arguments: ReplayArguments) -> Result<u8, Fa
     let progress = Progress::begin(format!("replaying thread {thread}"), context.json);
     let view = host.engine.replay(&thread, &from).await.map_err(|error| Failure::from_engine(&error))?;
     drop(progress);
-    Ok(output::report_thread(&view, context.json))
+    let exit = output::report_thread(&view, context.json);
+    output::deliver_due(&host).await;
+    Ok(exit)
 }

@@ -5,7 +5,7 @@ use holdpoint_graph::ids::is_answer_map;
 use serde_json::Value;
 
 use crate::cli::arguments::ResumeArguments;
-use crate::cli::context::{Context, json_argument, thread_id};
+use crate::cli::context::{Context, actor, json_argument, thread_id};
 use crate::cli::output::{self, Progress};
 use crate::failure::Failure;
 
@@ -29,7 +29,9 @@ pub async fn run(context: &Context, arguments: ResumeArguments) -> Result<u8, Fa
     };
     drop(progress);
     let view = view.map_err(|error| Failure::from_engine(&error))?;
-    Ok(output::report_thread(&view, context.json))
+    let exit = output::report_thread(&view, context.json);
+    output::deliver_due(&host).await;
+    Ok(exit)
 }
 
 /// An object whose every key is a question id is a map of answers in either option (LangGraph's rule); `--answers` takes nothing else.
@@ -46,10 +48,4 @@ fn answers(arguments: &ResumeArguments) -> Result<Option<Answers>, Failure> {
         },
         (None, None) => Ok(None),
     }
-}
-
-/// The name on the record. Whoever holds the store may say any: `cli:` marks it as asserted, not proven.
-fn actor(by: Option<String>) -> String {
-    let name = by.or_else(|| std::env::var("USER").ok()).or_else(|| std::env::var("LOGNAME").ok());
-    format!("cli:{}", name.unwrap_or_else(|| "unknown".into()))
 }

@@ -26,5 +26,7 @@ pub async fn run(context: &Context, arguments: RunArguments) -> Result<u8, Failu
     let input = Input { values, supersede: arguments.supersede };
     let view = host.engine.run(&thread, &deployment, input).await.map_err(|error| Failure::from_engine(&error))?;
     drop(progress);
-    Ok(output::report_thread(&view, context.json))
+    let exit = output::report_thread(&view, context.json);
+    output::deliver_due(&host).await;
+    Ok(exit)
 }

@@ -1,8 +1,8 @@
 //! Addresses that may be connected to. Names are resolved once, and the connection goes to an address that was checked.
 
 use std::error::Error;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{fmt, io};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -10,7 +10,7 @@ use crate::configuration::AddressRule;
 
 /// A name has no address that may be connected to.
 #[derive(Debug)]
-pub(super) struct AddressNotAllowed;
+pub(crate) struct AddressNotAllowed;
 
 impl fmt::Display for AddressNotAllowed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,6 +19,16 @@ impl fmt::Display for AddressNotAllowed {
 }
 
 impl Error for AddressNotAllowed {}
+
+/// Resolves a name once; gives the addresses that may be connected to.
+///
+/// # Errors
+/// The name cannot be resolved, or none of its addresses is allowed ([`AddressNotAllowed`] inside).
+pub(super) async fn resolve(rule: &AddressRule, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((host, port)).await?;
+    let allowed: Vec<SocketAddr> = found.filter(|address| rule.allows(address.ip())).collect();
+    if allowed.is_empty() { Err(io::Error::other(AddressNotAllowed)) } else { Ok(allowed) }
+}
 
 /// The system's resolver behind a rule.
 pub(super) struct CheckedResolver {
@@ -29,12 +39,7 @@ impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let rule = self.rule.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| rule.allows(address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(AddressNotAllowed.into());
-            }
-            let addresses: Addrs = Box::new(allowed.into_iter());
+            let addresses: Addrs = Box::new(resolve(&rule, name.as_str(), 0).await?.into_iter());
             Ok(addresses)
         })
     }

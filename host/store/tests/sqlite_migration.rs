@@ -1,0 +1,202 @@
+//! Files that older versions made: brought up in place, with everything that they hold.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use holdpoint_graph::ids::Epoch;
+use holdpoint_graph::nodes::Failure;
+use holdpoint_graph::operation::{NoteKind, OperationNote, OperationRecord, OperationState};
+use holdpoint_store::conformance::scene::{self, NOW_MS, apply, thread, update};
+use holdpoint_store::{
+    Claim, Commit, Error, Journal, OperationFilter, Snapshot, SqliteOptions, SqliteStore, Store, ThreadStatus,
+};
+use serde_json::{Value, json};
+
+const FIRST: &str = include_str!("../src/sqlite/schema/0001_initial.sql");
+
+fn open(path: &Path) -> Result<SqliteStore, Error> {
+    SqliteStore::open(path, SqliteOptions::default())
+}
+
+/// Operations as schema 1 could hold them.
+fn operations() -> Vec<OperationRecord> {
+    let task = scene::task("t", 0, "pull:pay");
+    let failure = Failure {
+        code: "declined".to_owned(),
+        message: "no".to_owned(),
+        retryable: false,
+        retry_after_ms: Some(5),
+        details: Some(json!([1])),
+    };
+    let states = [
+        OperationState::Intended,
+        OperationState::Completed(json!({ "status": 201 })),
+        OperationState::Failed(failure),
+        OperationState::InDoubt("timed out".to_owned()),
+        OperationState::NotSent,
+    ];
+    (0..)
+        .zip(states)
+        .map(|(number, state)| OperationRecord {
+            state,
+            begun_at_ms: NOW_MS + number,
+            send_by_ms: (number % 2 == 0).then_some(NOW_MS + 100),
+            finished_at_ms: (number > 0).then_some(NOW_MS + 200),
+            epoch: Epoch(1 + number),
+            ..scene::operation("t", &format!("op:{number}"), &task)
+        })
+        .collect()
+}
+
+/// A file as the first version left it: a thread that waits for the doubt about `op:3`, and five operations.
+fn made_by_the_first_version(path: &Path) {
+    let connection = rusqlite::Connection::open(path).expect("opens");
+    connection.pragma_update(None, "journal_mode", "wal").expect("can be set");
+    connection.execute_batch(FIRST).expect("the first schema is valid");
+    connection.pragma_update(None, "application_id", 0x486f_6c64).expect("can be set");
+    connection.pragma_update(None, "user_version", 1).expect("can be set");
+    let graph = holdpoint_graph::digest::Digest::of_bytes(b"graph");
+    let head = scene::checkpoint(0);
+    connection
+        .execute(
+            "insert into thread values (1, 't', 't', ?1, 'refund', 'interrupted', 1, null, 0, ?2, 1, null, 1, ?3, ?3)",
+            rusqlite::params![graph.as_str(), head.as_str(), NOW_MS.cast_signed()],
+        )
+        .expect("fits");
+    connection
+        .execute(
+            "insert into checkpoint values (1, 1, ?1, null, 0, 'loop', ?2, ?2, 1, '[{\"pull\":\"pay\"}]', null, '{\"a\":1}')",
+            rusqlite::params![head.as_str(), NOW_MS.cast_signed()],
+        )
+        .expect("fits");
+    connection.execute("insert into channel_value values (1, 1, 1, 'a', 'value', null, 1, 0, '7')", []).expect("fits");
+    let task = scene::task_in_doubt("t", 0, "pull:pay", &scene::operation_key("t", "op:3"));
+    let error = json!({
+        "code": "HP0520", "message": "no answer", "node": "pay",
+        "details": { "scope": "thread:t", "connector": "payments", "operation_id": "op:3" },
+    });
+    connection
+        .execute(
+            "insert into task values (1, 1, ?1, 'pay', 'pull:pay', 'in-doubt', 1, ?2, 1, ?3, null)",
+            rusqlite::params![task.id.as_str(), NOW_MS.cast_signed(), error.to_string()],
+        )
+        .expect("fits");
+    for record in operations() {
+        let outcome = match &record.state {
+            OperationState::Completed(answer) => Some(answer.to_string()),
+            OperationState::Failed(_) => Some(
+                r#"{"code":"declined","message":"no","retryable":false,"retry_after_ms":5,"details":[1]}"#.to_owned(),
+            ),
+            OperationState::InDoubt(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        connection
+            .execute(
+                "insert into operation (scope, connector, operation_id, thread_id, task_id, node, request_digest, state,
+                                        epoch, begun_at_ms, send_by_ms, finished_at_ms, format, outcome, request)
+                 values ('thread:t', 'payments', ?1, 't', ?2, 'pay', ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10)",
+                rusqlite::params![
+                    record.key.id.as_str(),
+                    record.task.as_str(),
+                    record.request_digest.as_str(),
+                    record.state.name(),
+                    record.epoch.0.cast_signed(),
+                    record.begun_at_ms.cast_signed(),
+                    record.send_by_ms.map(u64::cast_signed),
+                    record.finished_at_ms.map(u64::cast_signed),
+                    outcome,
+                    record.request.to_string(),
+                ],
+            )
+            .expect("fits");
+    }
+}
+
+async fn snapshot(store: &impl Store) -> Snapshot {
+    store.snapshot(&thread("t"), None).await.expect("readable").expect("there")
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_keeps_everything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    made_by_the_first_version(&path);
+    let records = operations();
+    for opening in ["migrates", "finds it migrated"] {
+        let store = open(&path).expect(opening);
+        assert_eq!(store.operations(&thread("t")).await, Ok(records.clone()), "{opening}");
+        let found = snapshot(&store).await;
+        assert_eq!(Value::Object(found.values), json!({ "a": 7 }), "{opening}");
+        assert_eq!(found.thread.status, ThreadStatus::Interrupted, "{opening}");
+        assert_eq!(found.tasks, [scene::task_in_doubt("t", 0, "pull:pay", &records[3].key)], "{opening}");
+        assert_eq!(found.unsettled, [records[0].clone(), records[3].clone()], "{opening}");
+        let open = OperationFilter { open: true, limit: 9, ..OperationFilter::default() };
+        assert_eq!(
+            store.find_operations(&open).await,
+            Ok(found.unsettled),
+            "{opening}: old rows are in the new indexes"
+        );
+        assert_eq!(store.due_operations(u64::MAX, 9).await, Ok(Vec::new()), "{opening}");
+        assert_eq!(store.hits(&records[0].key).await, Ok(Vec::new()), "{opening}");
+    }
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).expect("readable");
+    assert_eq!(version, 2);
+    let verdict: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).expect("readable");
+    assert_eq!(verdict, "ok");
+}
+
+#[tokio::test]
+async fn what_the_first_version_left_in_doubt_can_be_settled() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    made_by_the_first_version(&path);
+    let store: Arc<dyn Store> = Arc::new(open(&path).expect("migrates"));
+    let doubt = operations().swap_remove(3);
+    let note = OperationNote { at_ms: NOW_MS, kind: NoteKind::NotHappened, by: "cli:ana".into(), text: "asked".into() };
+    let next = OperationRecord {
+        state: OperationState::NotSent,
+        settles_at_ms: Some(NOW_MS),
+        notes: vec![note],
+        ..doubt.clone()
+    };
+    assert_eq!(store.exchange_operation(&doubt, next.clone(), NOW_MS + 1).await, Ok(true));
+    assert_eq!(store.operation(&doubt.key).await, Ok(Some(next)));
+    let found = scene::head(&store, "t").await.thread;
+    assert_eq!((found.status, found.epoch), (ThreadStatus::Running, Epoch(1)));
+    let claim = Claim { owner: "second".to_owned(), lease_until_ms: NOW_MS + 60_000 };
+    apply(&store, Commit { claim: Some(claim), ..update("t", 1) }).await;
+}
+
+/// Old and new programs that start at once: whoever is first migrates, the others find it done.
+#[test]
+fn many_may_migrate_one_file_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    made_by_the_first_version(&path);
+    std::thread::scope(|scope| {
+        let openings: Vec<_> = (0..8).map(|_| scope.spawn(|| open(&path).map(drop))).collect();
+        for opening in openings {
+            assert_eq!(opening.join().expect("no panic"), Ok(()));
+        }
+    });
+}
+
+/// A disk without room for the new indexes leaves the file as the first version knows it.
+#[tokio::test]
+async fn a_migration_that_fails_changes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    made_by_the_first_version(&path);
+    let pages: u32 = rusqlite::Connection::open(&path)
+        .and_then(|connection| connection.query_row("pragma page_count", [], |row| row.get(0)))
+        .expect("readable");
+    let refused = SqliteStore::open(&path, SqliteOptions { pages_max: Some(pages), ..SqliteOptions::default() });
+    assert!(matches!(refused.as_ref().err(), Some(Error::Full(_))), "{:?}", refused.err());
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).expect("readable");
+    assert_eq!(version, 1);
+    drop(connection);
+    let store = open(&path).expect("with room made it migrates");
+    assert_eq!(store.operations(&thread("t")).await, Ok(operations()));
+}
