@@ -56,7 +56,7 @@ async fn the_refund_costs_four_commits_and_five_when_the_receiver_forgets() {
         let view = answer(&host, "t", json!({ "approved": true })).await;
         assert_eq!(view.status, ThreadStatus::Done);
         assert_eq!(host.store.statistics().commits - before, budget, "{class}");
-        assert_eq!(payments.paid(&format!("refund:{budget}:500")), 1);
+        assert_eq!(payments.paid(&format!("t:refund:{budget}:500")), 1, "{:?}", payments.log());
     }
 }
 

@@ -1,7 +1,6 @@
 //! `kill -9` at random moments, from outside, of the real program on three graphs; the payments server's own log is the judge: `effect-once`,
 //! `acknowledged-is-durable`, `no-silent-doubt`, and no thread is stuck.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -125,7 +124,7 @@ struct Stage<'a> {
 
 /// What a command came to.
 enum End {
-    Finished(Value),
+    Finished,
     Killed,
 }
 
@@ -178,7 +177,7 @@ impl<'a> Stage<'a> {
             if matches!(view["error"]["code"].as_str(), Some("HP0401" | "HP0702")) {
                 assert!(!started, "seed {seed}: {thread} was acknowledged and is lost");
                 self.inputs_again += usize::from(dangers < DANGEROUS);
-                started = matches!(self.dangerous(&run, &mut dangers), End::Finished(_));
+                started = matches!(self.dangerous(&run, &mut dangers), End::Finished);
                 continue;
             }
             let interrupt = &view["interrupts"][0];
@@ -188,7 +187,7 @@ impl<'a> Stage<'a> {
                     assert!(!answered, "seed {seed}: {thread}'s answer was acknowledged and is lost");
                     self.nothing_before_the_answer(thread);
                     let answer = ["resume", "--thread", thread, "--answer", ANSWER];
-                    answered = matches!(self.dangerous(&answer, &mut dangers), End::Finished(_));
+                    answered = matches!(self.dangerous(&answer, &mut dangers), End::Finished);
                 }
                 (Some("interrupted"), Some("in-doubt")) => self.settle(thread, interrupt["id"].as_str().unwrap()),
                 _ => drop(self.dangerous(&["resume", "--thread", thread], &mut dangers)),
@@ -272,12 +271,12 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn finished(mut child: Child) -> End {
-    let mut text = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    let status = child.wait().unwrap();
-    assert!(status.code().is_some(), "it ended by itself: {status}");
-    End::Finished(serde_json::from_str(&text).unwrap())
+fn finished(child: Child) -> End {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.code().is_some(), "it ended by itself: {}", output.status);
+    let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(reply.get("error").unwrap_or(&Value::Null), &Value::Null, "nothing but death goes wrong");
+    End::Finished
 }
 
 fn configuration(place: &Place, servers: &[PaymentServer; 2]) -> String {

@@ -267,7 +267,7 @@ fn question_record(context: &Context, assignment: &Assignment, asked: Question, 
     let mut policy = Map::new();
     if let Some(evidence) = asked.evidence {
         // The host's question about an operation: the node's own policy is about the node's own questions.
-        policy.insert(EVIDENCE.into(), evidence);
+        policy.insert(EVIDENCE.into(), *evidence);
     } else if let Some(interrupt) = context.graph.nodes.get(&planned.node).and_then(|node| node.interrupt.as_ref()) {
         policy = interrupt.policy.clone();
         if let Some(schema) = &interrupt.answer_schema {

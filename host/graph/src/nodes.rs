@@ -304,7 +304,7 @@ pub struct Question {
     pub deadline_ms: Option<u64>,
     /// Set when the host itself asks, about an operation of the node: the reason of the rule, and what a dry run showed. Shown with the question,
     /// not part of what the answer binds to.
-    pub evidence: Option<Value>,
+    pub evidence: Option<Box<Value>>,
 }
 
 /// Occurrences from here on are the host's questions about operations, counted by the operation's place in the execution; those below are the

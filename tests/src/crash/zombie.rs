@@ -10,6 +10,7 @@ use rusqlite::types::Value as Cell;
 use super::lane::{End, Lane, end_of};
 use super::order::Order;
 use super::points::{Blow, Fate};
+use super::scenario::Receiver;
 use super::tampered::Red;
 use super::template::Template;
 use super::trace::{self, Line, Moment};
@@ -34,7 +35,7 @@ pub struct Zombie {
     pub successor: End,
     /// Every row of the store before it went on, and after it had ended.
     pub rows: [Vec<String>; 2],
-    /// What the receivers saw before it went on, and after it had ended.
+    /// What the receivers that forget saw before it went on, and after it had ended. To one that de-duplicates it may send again.
     pub accounts: [Vec<Account>; 2],
 }
 
@@ -126,7 +127,8 @@ fn sleep_until(moment: Instant) {
 }
 
 fn accounts(lane: &mut Lane, template: &Template, run: &str) -> Vec<Account> {
-    template.scenario.effects(run).iter().map(|effect| lane.account(run, effect)).collect()
+    let effects = template.scenario.effects(run).into_iter().filter(|effect| effect.receiver == Receiver::Forgetful);
+    effects.map(|effect| lane.account(run, &effect)).collect()
 }
 
 /// Every row of every table, as text.

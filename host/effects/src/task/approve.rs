@@ -138,7 +138,7 @@ fn question(order: &Order, reason: &str, preview: Option<Value>) -> Question {
         payload,
         answer_schema: Some(answer_schema),
         deadline_ms: None,
-        evidence: Some(evidence),
+        evidence: Some(Box::new(evidence)),
     }
 }
 
