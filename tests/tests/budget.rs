@@ -76,6 +76,9 @@ async fn effects_cost_what_the_design_says() {
         ("{ idempotent = { window = \"24h\" } }", &one_by_one, 2),
         ("\"at-most-once\"", &together, 2 + 1),
         ("\"at-most-once\"", &one_by_one, 2 + 3),
+        ("\"reconcilable\"\nlookup = { get = \"/refunds/{id}\", happened = \"status == 200\", result = \"body\" }", &together, 2 + 1),
+        // Rows of the superstep's own commit; each is taken and settled when it leaves.
+        ("\"after-commit\"", &one_by_one, 2),
     ] {
         let place = Place::new();
         let host = host(&place, &payments_configuration(&payments, class), SqliteOptions::default());
@@ -86,6 +89,9 @@ async fn effects_cost_what_the_design_says() {
         let view = start(&host, &graph, "t", json!({})).await;
         assert_eq!(view.status, ThreadStatus::Done, "{:?}", view.error);
         assert_eq!(host.store.statistics().commits - before, budget, "{class} {script}");
+        let delivered = host.effects.deliver_due().await.unwrap();
+        assert_eq!(delivered.completed, if class == "\"after-commit\"" { 3 } else { 0 });
+        assert_eq!(host.store.statistics().commits - before, budget + 2 * delivered.completed, "{class} {script}");
     }
 }
 

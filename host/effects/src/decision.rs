@@ -44,8 +44,9 @@ pub(crate) struct Asked<'a> {
     pub(crate) thread: &'a ThreadId,
     /// The connector's class.
     pub(crate) class: Class,
-    /// The task's recorded time: its first execution, and with it the first request, was not earlier.
-    pub(crate) clock_ms: u64,
+    /// The last moment at which the request certainly had not left: the task's first execution was not earlier, or somebody has said since that
+    /// it had not happened.
+    pub(crate) unsent_at_ms: u64,
     /// The host's time.
     pub(crate) now_ms: u64,
 }
@@ -127,10 +128,12 @@ fn perform(asked: &Asked<'_>) -> Decision {
         Class::AtMostOnce | Class::Reconcilable => Decision::Perform { intent: true },
         Class::AfterCommit { .. } => Decision::Queue,
         Class::Transactional => Decision::Perform { intent: false },
-        Class::Idempotent { window_ms: Some(window_ms) } if asked.now_ms > asked.clock_ms.saturating_add(window_ms) => {
+        Class::Idempotent { window_ms: Some(window_ms) }
+            if asked.now_ms > asked.unsent_at_ms.saturating_add(window_ms) =>
+        {
             Decision::WindowPassed(format!(
                 "it may have been sent as early as {}, and the receiver remembers ids for {} s only [HP0541]",
-                time_text(asked.clock_ms),
+                time_text(asked.unsent_at_ms),
                 window_ms / 1000,
             ))
         }
@@ -206,7 +209,7 @@ mod tests {
                 digests_checked: true,
                 thread: &ThreadId::parse(thread).expect("valid"),
                 class,
-                clock_ms: 1_700_000_000_000,
+                unsent_at_ms: 1_700_000_000_000,
                 now_ms: 1_700_000_000_000 + HOUR_MS,
             };
             match decide(found, &asked) {
@@ -288,7 +291,8 @@ mod tests {
         let thread = ThreadId::parse("own").expect("valid");
         for (now_ms, passed) in [(HOUR_MS, false), (HOUR_MS + 1, true), (0, false)] {
             let class = Class::Idempotent { window_ms: Some(HOUR_MS) };
-            let asked = Asked { digest: &digest, digests_checked: true, thread: &thread, class, clock_ms: 0, now_ms };
+            let asked =
+                Asked { digest: &digest, digests_checked: true, thread: &thread, class, unsent_at_ms: 0, now_ms };
             let decision = decide(Found::Nothing, &asked);
             assert_eq!(matches!(decision, Decision::WindowPassed(_)), passed, "{now_ms}: {decision:?}");
         }

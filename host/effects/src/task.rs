@@ -154,10 +154,12 @@ impl TaskEffects {
             let now_ms = self.shared.clock.now_ms();
             match self.shared.in_flight.claim(&order.key, self.first(&order, now_ms)) {
                 Claimed::Mine(claim, remembered) => owned.push(Owned { order, claim, remembered }),
-                Claimed::Busy { first, ended } => match decide(Found::Running(&first), &self.asked(&order, now_ms)) {
-                    Decision::Conflict(reason) => results.refuse(&order, reason),
-                    _ => busy.push(Busy { order, ended }),
-                },
+                Claimed::Busy { first, ended } => {
+                    match decide(Found::Running(&first), &self.asked(&order, self.clock_ms, now_ms)) {
+                        Decision::Conflict(reason) => results.refuse(&order, reason),
+                        _ => busy.push(Busy { order, ended }),
+                    }
+                }
             }
         }
         (owned, busy)
@@ -206,7 +208,8 @@ impl TaskEffects {
                 (None, Some(first)) => Found::Tried(first),
                 (None, None) => Found::Nothing,
             };
-            match decide(found, &self.asked(&order, now_ms)) {
+            let unsent_at_ms = self.unsent_at_ms(record.as_ref());
+            match decide(found, &self.asked(&order, unsent_at_ms, now_ms)) {
                 Decision::Replay(answer) => {
                     self.report_replay(&order, record.as_ref());
                     results.given[order.position] = Some(answer.map_err(Refusal::Failed));
@@ -224,7 +227,7 @@ impl TaskEffects {
                     }
                 }
                 decision @ (Decision::WindowPassed(_) | Decision::Perform { .. } | Decision::Queue) => {
-                    let sending = match self.sending(&order, now_ms) {
+                    let sending = match self.sending(&order, unsent_at_ms, now_ms) {
                         Ok(sending) => sending,
                         Err(reason) => {
                             results.refuse(&order, reason);
@@ -249,7 +252,7 @@ impl TaskEffects {
     }
 
     /// Has the connector check the request.
-    fn sending(&self, order: &Order, now_ms: u64) -> Result<Sending, Reason> {
+    fn sending(&self, order: &Order, unsent_at_ms: u64, now_ms: u64) -> Result<Sending, Reason> {
         let Some(slot) = self.shared.connectors.get(&order.key.connector) else {
             unreachable!("invariant: an admitted operation's connector is configured");
         };
@@ -261,7 +264,7 @@ impl TaskEffects {
         })?;
         let send_by = match order.class {
             Class::Idempotent { window_ms: Some(window_ms) } => {
-                let left_ms = self.clock_ms.saturating_add(window_ms).saturating_sub(now_ms);
+                let left_ms = unsent_at_ms.saturating_add(window_ms).saturating_sub(now_ms);
                 Some(SendBy::after(now_ms, Duration::from_millis(left_ms)))
             }
             // Set with the intent, when it is known how many leave together.
@@ -275,10 +278,17 @@ impl TaskEffects {
         First { digest: order.digest.clone(), thread: self.task.thread.clone(), begun_at_ms }
     }
 
-    fn asked<'a>(&'a self, order: &'a Order, now_ms: u64) -> Asked<'a> {
+    /// The last moment at which the request certainly had not left: the task's recorded time, or when somebody said that it had not happened.
+    fn unsent_at_ms(&self, record: Option<&OperationRecord>) -> u64 {
+        let said =
+            record.filter(|record| record.state == OperationState::NotSent).and_then(|record| record.finished_at_ms);
+        said.unwrap_or(0).max(self.clock_ms)
+    }
+
+    fn asked<'a>(&'a self, order: &'a Order, unsent_at_ms: u64, now_ms: u64) -> Asked<'a> {
         let digests_checked = self.shared.digests_checked;
-        let (clock_ms, class) = (self.clock_ms, order.class);
-        Asked { digest: &order.digest, digests_checked, thread: &self.task.thread, class, clock_ms, now_ms }
+        let class = order.class;
+        Asked { digest: &order.digest, digests_checked, thread: &self.task.thread, class, unsent_at_ms, now_ms }
     }
 
     /// As long as an operation can take that began just now: its last attempt begins within a timeout.

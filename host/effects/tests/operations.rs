@@ -264,6 +264,12 @@ async fn an_idempotent_request_is_not_sent_after_the_window() {
         );
     }
     assert_eq!((receiver.connections(), world.journal.states()), (0, vec!["a in-doubt".to_owned()]));
+    // A person's word that it did not happen opens the window anew.
+    for record in world.journal.records.lock().unwrap().values_mut() {
+        record.state = OperationState::NotSent;
+        record.finished_at_ms = Some(NOW_MS + 3_600_001);
+    }
+    assert!(world.once("t", 1, pay("a", 1)).await.starts_with("ok"));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@
 //! * [`bench`](mod@bench): figures with their baselines.
 //! * [`cli`]: the command line.
 //! * [`failure`]: every error with its code, cause and cure; [`codes`]: the page of all codes.
+//! * [`when_it_dies`]: what happens at each point where a process can end. [`connectors`]: the configuration, key by key.
 
 pub mod host;
 
@@ -27,6 +28,9 @@ pub mod cli;
 
 pub mod codes;
 pub mod failure;
+
+pub mod connectors;
+pub mod when_it_dies;
 
 pub use failure::Failure;
 pub use host::{Host, HostOptions};

@@ -1,5 +1,6 @@
 //! A worker that stands still past its lease while another takes its thread over, and then goes on.
 
+use std::collections::BTreeSet;
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 
+use super::check::{WriteFate, writes};
 use super::lane::{End, Lane, end_of};
 use super::order::Order;
 use super::points::{Blow, Fate};
@@ -36,7 +38,9 @@ pub struct Zombie {
     /// Every row of the store before it went on, and after it had ended.
     pub rows: [Vec<String>; 2],
     /// What the receivers that forget saw before it went on, and after it had ended. To one that de-duplicates it may send again.
-    pub accounts: [Vec<Account>; 2],
+    pub accounts: [Vec<(String, Account)>; 2],
+    /// The operations whose sending had begun before it stopped.
+    pub sending: BTreeSet<String>,
 }
 
 impl Zombie {
@@ -49,7 +53,7 @@ impl Zombie {
     /// Everything that a zombie must not do.
     pub fn violations(&self) -> Vec<String> {
         let mut violations = Vec::new();
-        if self.accounts[1].iter().any(|account| account.applied > 1) {
+        if self.accounts[1].iter().any(|(_, account)| account.applied > 1) {
             violations.push(format!("effect-once: {:?}", self.accounts[1]));
         }
         if let End::Broken(how) = &self.end {
@@ -62,18 +66,18 @@ impl Zombie {
             let new: Vec<&String> = self.rows[1].iter().filter(|row| !self.rows[0].contains(row)).collect();
             violations.push(format!("one-writer: the zombie wrote {new:?}"));
         }
-        let outcomes: Vec<&str> = self.afterwards.iter().filter_map(outcome).collect();
-        let (taken, refused): (Vec<&str>, Vec<&str>) = outcomes.iter().partition(|outcome| **outcome == "ok");
-        if !taken.is_empty() {
-            violations.push(format!("one-writer: the store took {} of its writes", taken.len()));
+        // A write that was under way when it stopped may have been done by then.
+        let taken = writes(&self.afterwards).filter(|(_, fate)| *fate == WriteFate::Done).count();
+        if taken > 0 {
+            violations.push(format!("one-writer: the store took {taken} of its writes"));
         }
-        // The points around a send lie behind the last look at the clock: only there may it still leave.
-        let behind_the_look = matches!(self.stopped_at, Moment::BeforeSend { .. } | Moment::InFlight { .. });
-        let sent = self.accounts[0] != self.accounts[1];
-        if sent && !behind_the_look {
-            violations.push(format!("effect-once: it sent something after its time: {:?}", self.accounts));
+        // A send that had begun lies behind the last look at the clock; nothing can stop it there.
+        let late = self.accounts[0].iter().zip(&self.accounts[1]).filter(|(before, after)| before != after);
+        for (_, (operation, account)) in late.filter(|(_, (operation, _))| !self.sending.contains(operation)) {
+            violations.push(format!("effect-once: {operation} was sent after its time: {account:?}"));
         }
-        if !refused.is_empty() && !matches!(&self.end, End::Reported(report) if report.error.is_some()) {
+        let refused = writes(&self.afterwards).any(|(_, fate)| fate == WriteFate::NotDone);
+        if refused && !matches!(&self.end, End::Reported(report) if report.error.is_some()) {
             violations.push(format!("one-writer: it was refused, and ended with {:?}", self.end));
         }
         violations
@@ -109,26 +113,27 @@ pub fn zombie(lane: &mut Lane, template: &Template, point: u32, red: Option<Red>
         successor,
         rows: [rows_before, rows(&order.store)],
         accounts: [accounts_before, accounts(lane, template, &run)],
+        sending: before.iter().filter_map(sent).collect(),
     };
     let _ = std::fs::remove_file(&heir.trace);
     lane.forget(&run);
     Some(zombie)
 }
 
-fn outcome(line: &Line) -> Option<&str> {
-    match &line.moment {
-        Moment::AfterCommit { outcome, .. } => Some(outcome),
-        _ => None,
-    }
-}
-
 fn sleep_until(moment: Instant) {
     sleep(moment.saturating_duration_since(Instant::now()));
 }
 
-fn accounts(lane: &mut Lane, template: &Template, run: &str) -> Vec<Account> {
+fn sent(line: &Line) -> Option<String> {
+    match &line.moment {
+        Moment::BeforeSend { operation } => Some(operation.clone()),
+        _ => None,
+    }
+}
+
+fn accounts(lane: &mut Lane, template: &Template, run: &str) -> Vec<(String, Account)> {
     let effects = template.scenario.effects(run).into_iter().filter(|effect| effect.receiver == Receiver::Forgetful);
-    effects.map(|effect| lane.account(run, &effect)).collect()
+    effects.map(|effect| (effect.operation.clone(), lane.account(run, &effect))).collect()
 }
 
 /// Every row of every table, as text.

@@ -35,7 +35,7 @@ impl TaskEffects {
     pub(super) async fn reconcile(&mut self, doubtful: Vec<Doubtful>, results: &mut Results) -> Vec<Job> {
         let mut jobs = Vec::new();
         for doubtful in doubtful {
-            let sending = match self.sending(&doubtful.order, self.shared.clock.now_ms()) {
+            let sending = match self.sending(&doubtful.order, self.clock_ms, self.shared.clock.now_ms()) {
                 Ok(sending) => sending,
                 Err(reason) => {
                     self.stays_in_doubt(doubtful, &format!("the receiver cannot be asked: {reason}"), results);

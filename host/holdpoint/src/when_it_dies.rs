@@ -1,0 +1,1 @@
+#![doc = include_str!("when_it_dies.md")]
