@@ -19,7 +19,7 @@ pub(crate) fn commit(commit: &Commit) -> Result<(), Error> {
     match &commit.expect {
         Expect::New(_) if commit.claim.is_none() => return invalid("a new thread needs a claim"),
         Expect::New(_) if commit.head.is_none() => return invalid("a new thread needs a head"),
-        Expect::New(_) => {}
+        Expect::New(new) => integer(new.epoch.0, "epoch")?,
         Expect::Epoch(epoch) => integer(epoch.0, "epoch")?,
     }
     if commit.claim.is_some() && commit.release {

@@ -305,7 +305,7 @@ impl Thread {
             graph: new.graph.clone(),
             graph_name: new.graph_name.clone(),
             status: commit.status,
-            epoch: Epoch(1),
+            epoch: new.epoch,
             owner: Some(claim.owner.clone()),
             lease_until_ms: commit.lease_until_ms.unwrap_or(claim.lease_until_ms),
             head: head.clone(),

@@ -179,7 +179,7 @@ impl Commit {
 /// What must hold of a thread for a commit to apply.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expect {
-    /// It does not exist; it is created with epoch 1. `claim` must be given, `head` too.
+    /// It does not exist; it is created with the epoch given. `claim` must be given, `head` too.
     New(NewThread),
     /// It exists with exactly this epoch (`one-writer`).
     Epoch(Epoch),
@@ -188,6 +188,8 @@ pub enum Expect {
 /// What a new thread is created with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewThread {
+    /// Its first epoch. Higher than any that a deleted thread of the same name had, or a writer of that one would pass for a writer of this.
+    pub epoch: Epoch,
     /// Its lineage; itself unless forked or copied.
     pub lineage: ThreadId,
     /// Digest of its graph document.

@@ -90,7 +90,10 @@ impl Journal for TestJournal {
 
     async fn due_operations(&self, now_ms: u64, limit: usize) -> Result<Vec<OperationRecord>, Error> {
         let due = |record: &&OperationRecord| matches!(record.state, OperationState::Queued { due_at_ms, .. } if due_at_ms <= now_ms);
-        Ok(self.records.lock().unwrap().values().filter(due).take(limit).cloned().collect())
+        let due = self.records.lock().unwrap().values().filter(due).take(limit).cloned().collect();
+        // Whoever else delivers reads the same now.
+        tokio::task::yield_now().await;
+        Ok(due)
     }
 
     async fn hits(&self, key: &OperationKey) -> Result<Vec<OperationHit>, Error> {

@@ -29,8 +29,10 @@ impl Engine {
         let checkpoints =
             apply::input_checkpoints(graph, thread, None, &state::initial_values(graph), &input, now_ms, entropy())
                 .map_err(Error::InvalidInput)?;
-        let new =
-            NewThread { lineage: thread.clone(), graph: deployment.digest.clone(), graph_name: graph.name.clone() };
+        // Milliseconds pass faster than claims: a writer of a thread of this name that was deleted can never hold this epoch.
+        let epoch = Epoch(now_ms);
+        let (digest, graph_name) = (deployment.digest.clone(), graph.name.clone());
+        let new = NewThread { epoch, lineage: thread.clone(), graph: digest, graph_name };
         let [_, first] = &checkpoints;
         let first = first.record.clone();
         let commit = Commit {
@@ -49,7 +51,7 @@ impl Engine {
             Err(error) => return Err(Error::Store(error)),
         }
         let snapshot = self.snapshot(thread).await?;
-        self.drive_at(snapshot, Arc::clone(graph), Epoch(1)).await
+        self.drive_at(snapshot, Arc::clone(graph), epoch).await
     }
 
     pub(super) async fn give_input(

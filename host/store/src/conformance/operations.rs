@@ -237,7 +237,8 @@ pub async fn due_operations_come_longest_due_first(store: Arc<dyn Store>) {
     assert_eq!(due(39, 0).await, "");
     assert_eq!(store.due_operations(10, 1).await, Ok(vec![queued("a", 10)]));
     let done = OperationRecord { state: OperationState::NotSent, ..queued("a", 10) };
-    apply(&store, Commit { operations: vec![done, queued("b1", 50)], ..update("t", 1) }).await;
+    apply(&store, Commit { operations: vec![done], ..update("t", 1) }).await;
+    assert_eq!(store.exchange_operation(&queued("b1", 20), queued("b1", 50), NOW_MS).await, Ok(true));
     assert_eq!(due(40, 100).await, "b2 c z", "those that went on are not due");
 }
 

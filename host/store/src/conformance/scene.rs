@@ -75,6 +75,7 @@ pub fn new_checkpoint(number: u64, parent: Option<u64>, patch: Patch) -> NewChec
 pub fn create(name: &str, patch: Patch) -> Commit {
     Commit {
         expect: Expect::New(NewThread {
+            epoch: Epoch(1),
             lineage: thread(name),
             graph: Digest::of_bytes(b"graph"),
             graph_name: GraphName::parse("refund").expect("invariant: a valid graph name"),

@@ -238,9 +238,16 @@ pub async fn a_deleted_thread_is_gone_but_its_operations_stay(store: Arc<dyn Sto
     assert_eq!(store.operations(&thread("t")).await, Ok(vec![operation]));
     assert_eq!(head(&store, "other").await.values["a"], json!("stays"));
     assert_eq!(store.commit(update("t", 1)).await, Err(Error::ThreadNotFound(thread("t"))));
-    apply(&store, create("t", replace([("b", json!(1))]))).await;
+    // Its new life begins at the epoch that it is given, so no writer of the old one passes for one of the new.
+    let mut created = create("t", replace([("b", json!(1))]));
+    if let Expect::New(new) = &mut created.expect {
+        new.epoch = Epoch(7);
+    }
+    apply(&store, created).await;
     let again = head(&store, "t").await;
-    assert_eq!((again.thread.epoch, Value::Object(again.values)), (Epoch(1), json!({ "b": 1 })));
+    assert_eq!((again.thread.epoch, Value::Object(again.values)), (Epoch(7), json!({ "b": 1 })));
+    let fenced = Error::Fenced { thread: thread("t"), expected: Epoch(1), found: Epoch(7) };
+    assert_eq!(store.commit(update("t", 1)).await, Err(fenced));
     assert_eq!((again.tasks, again.questions), (Vec::new(), Vec::new()));
 }
 

@@ -89,6 +89,7 @@ fn fence<'a>(session: &'a Session, rows: &CommitRows) -> Result<Writing<'a>> {
                 rows.error,
                 FORMAT,
                 rows.at_ms,
+                integer(new.epoch.0),
             ];
             if session.execute(statements::THREAD_INSERT, parameters)? == 0 {
                 return Err(Error::ThreadExists(rows.thread.clone()).into());

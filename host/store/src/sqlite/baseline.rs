@@ -36,7 +36,8 @@ fn write(session: &super::session::Session, count: usize) -> Result<Duration> {
             0,
             None::<String>,
             1,
-            1_700_000_000_000_i64
+            1_700_000_000_000_i64,
+            1
         ],
     )?;
     let begun = Instant::now();

@@ -16,7 +16,7 @@ pub(super) const ROLLBACK_TO: &str = "rollback to one_commit";
 pub(super) const THREAD_INSERT: &str = "
     insert into thread (thread_id, lineage, graph, graph_name, status, epoch, owner, lease_until_ms, head,
                         version_last, error, format, created_at_ms, updated_at_ms)
-    values (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
+    values (?1, ?2, ?3, ?4, ?5, ?13, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
     on conflict (thread_id) do nothing";
 
 /// The fence: exactly one row, or the commit has no right to write. Reserves the versions of the commit's channel values.
