@@ -1,7 +1,7 @@
 //! Advances one claimed thread until it is finished, fails, or waits for somebody.
 
 use std::collections::HashMap;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ pub(crate) struct Driver {
     pub(crate) tasks: Vec<TaskRecord>,
     pub(crate) questions: Vec<QuestionRecord>,
 }
+
+/// The write that prolongs a claim.
+type SignOfLife = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// What a step's executions came to: what is still to be stored, and what was seen.
 #[derive(Default)]
@@ -106,13 +109,27 @@ impl Driver {
         {
             // Most steps have one task: it needs no other thread, and waking one costs more than most nodes do.
             let mut running = pin!(task::run(Arc::clone(&self.context), self.assignment(planned)));
+            // A sign of life is written beside the task, never instead of it: both write through one ledger, in turn, and the task may have
+            // its turn when the sign of life falls due.
+            let mut beat: Option<SignOfLife> = None;
             let result = loop {
                 tokio::select! {
                     biased;
                     result = &mut running => break result?,
-                    _ = heartbeat.tick() => self.context.ledger.store(Write::default()).await?,
+                    written = async { match beat.as_mut() { Some(beat) => beat.await, None => std::future::pending().await } } => {
+                        written?;
+                        beat = None;
+                    }
+                    _ = heartbeat.tick(), if beat.is_none() => {
+                        let ledger = Arc::clone(&self.context.ledger);
+                        beat = Some(Box::pin(async move { ledger.store(Write::default()).await }));
+                    }
                 }
             };
+            if let Some(beat) = beat {
+                // It may have taken with it what was held back.
+                beat.await?;
+            }
             self.take(result, false, &mut report).await?;
             return Ok(report);
         }
