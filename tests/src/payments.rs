@@ -115,7 +115,12 @@ async fn serve(State(books): State<Arc<Mutex<Books>>>, request: Request) -> (Sta
 
 async fn enter(books: &Mutex<Books>, request: Request) -> (StatusCode, Json<Value>) {
     let line = format!("{} {}", request.method(), request.uri());
-    let key = request.headers().get("idempotency-key").or_else(|| request.headers().get("webhook-id")).map(|key| key.to_str().unwrap().to_owned()).unwrap_or_default();
+    let key = request
+        .headers()
+        .get("idempotency-key")
+        .or_else(|| request.headers().get("webhook-id"))
+        .map(|key| key.to_str().unwrap().to_owned())
+        .unwrap_or_default();
     let bytes = body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     let mut books = lock(books);

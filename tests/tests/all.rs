@@ -23,6 +23,7 @@ mod order;
 mod payment_behaviour;
 mod payments_server;
 mod red_proofs;
+mod slow_store;
 mod zombie;
 
 #[test]

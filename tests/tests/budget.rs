@@ -76,7 +76,11 @@ async fn effects_cost_what_the_design_says() {
         ("{ idempotent = { window = \"24h\" } }", &one_by_one, 2),
         ("\"at-most-once\"", &together, 2 + 1),
         ("\"at-most-once\"", &one_by_one, 2 + 3),
-        ("\"reconcilable\"\nlookup = { get = \"/refunds/{id}\", happened = \"status == 200\", result = \"body\" }", &together, 2 + 1),
+        (
+            "\"reconcilable\"\nlookup = { get = \"/refunds/{id}\", happened = \"status == 200\", result = \"body\" }",
+            &together,
+            2 + 1,
+        ),
         // Rows of the superstep's own commit; each is taken and settled when it leaves.
         ("\"after-commit\"", &one_by_one, 2),
     ] {

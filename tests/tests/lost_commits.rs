@@ -17,6 +17,8 @@ fn whichever_write_is_lost_every_promise_holds() {
                 let run = replay(&plan, Variation { lost, ..Variation::default() });
                 assert_eq!(run.verdict.violations, Vec::<String>::new(), "{plan} {lost:?}");
                 let End::Reported(first) = &run.evidence.ends[0] else { panic!("nobody is killed here") };
+                let told = first.error.as_deref();
+                assert!(matches!(told, None | Some("HP0610")), "{plan} {lost:?}: {told:?} is not what happened");
                 // One that never arrived is not among those that the file was told.
                 if u64::from(first.writes) + u64::from(!done) < write {
                     assert!(write > 4, "{plan}: the graph has more writes than {write}");

@@ -177,7 +177,10 @@ fn the_host_asks_about_a_large_charge_and_finance_has_answered_for_the_middling(
     assert_eq!((&view["status"], shop.charges.paid("charge:large")), (&json!("done"), 1));
     let shown = shop.place.expect(0, &["operations", "show", "charge:large"]);
     let note = &shown["notes"][0];
-    assert_eq!((&note["kind"], &note["by"], &note["text"]), (&json!("approved"), &json!("cli:ana"), &json!("ticket 7")));
+    assert_eq!(
+        (&note["kind"], &note["by"], &note["text"]),
+        (&json!("approved"), &json!("cli:ana"), &json!("ticket 7"))
+    );
 
     let middling = input("middling", 150_000);
     shop.place.expect(0, &shop.run_arguments("middling", &middling));
@@ -189,7 +192,10 @@ fn the_host_asks_about_a_large_charge_and_finance_has_answered_for_the_middling(
     let no = r#"{"approved":false,"reason":"fraud"}"#;
     let view = shop.place.expect(1, &["resume", "--thread", "refused", "--answer", no, "--by", "ben"]);
     assert_eq!(view["status"], "failed");
-    assert!(view["error"]["message"].as_str().unwrap().contains("cli:ben did not approve the request (fraud)"), "{view}");
+    assert!(
+        view["error"]["message"].as_str().unwrap().contains("cli:ben did not approve the request (fraud)"),
+        "{view}"
+    );
     assert_eq!((shop.charges.paid("charge:refused"), shop.booked("refused").len()), (0, 0));
 }
 
@@ -205,9 +211,8 @@ fn of_two_people_who_settle_a_doubt_one_is_told_of_the_other() {
     shop.place.refused(2, "HP0430", &["operations", "show", "charge:18"]);
     shop.place.refused(2, "HP0434", &["threads", "delete", "17"]);
     let happened = r#"{"status":201,"headers":{},"body":{"charge_id":"ch_9"}}"#;
-    let word = |by| {
-        ["operations", "resolve", "charge:17", "--happened", happened, "--reason", "seen at the bank", "--by", by]
-    };
+    let word =
+        |by| ["operations", "resolve", "charge:17", "--happened", happened, "--reason", "seen at the bank", "--by", by];
     let people: Vec<Child> = ["ana", "ben", "eve"].map(|by| shop.place.start(&word(by))).into();
     let outcomes: Vec<_> = people
         .into_iter()

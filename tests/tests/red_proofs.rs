@@ -8,7 +8,7 @@ use holdpoint_tests::crash::tampered::Red;
 const RUNS_MAX: usize = 200;
 
 fn caught(scenario: Scenario, red: Option<Red>, seed: u64) -> Option<(usize, Vec<String>)> {
-    let (number, run) = first_caught(scenario, Variation { red, lost: None }, seed, RUNS_MAX)?;
+    let (number, run) = first_caught(scenario, Variation { red, ..Variation::default() }, seed, RUNS_MAX)?;
     Some((number, run.verdict.violations))
 }
 

@@ -63,7 +63,7 @@ pub fn enumerate(scenarios: &[Scenario], extent: Extent, seed: u64) -> Tally {
             let pairs = firsts
                 .flat_map(|(scenario, points)| (1..=*points).map(|first| Job::Sweep(Plan::new(*scenario, [first]))));
             tally.merge(on_all_lanes(&templates, pairs.collect()));
-            let triples = (tally.runs()..runs).map(|_| random_plan(3)).collect();
+            let triples = (tally.total().runs..runs).map(|_| random_plan(3)).collect();
             tally.merge(on_all_lanes(&templates, triples));
         }
         Extent::Sample { pairs, triples } => {

@@ -86,6 +86,7 @@ impl Lane {
             fate: None,
             red: None,
             lost: None,
+            slow_ms: 0,
             ahead_ms: 0,
             lease_ms: 30_000,
         }

@@ -37,6 +37,8 @@ pub struct Order {
     pub red: Option<Red>,
     /// The write that fails.
     pub lost: Option<Lost>,
+    /// How long each of its writes takes at least.
+    pub slow_ms: u64,
     /// How far its clock goes ahead: a person takes time.
     pub ahead_ms: u64,
     /// How long its claims stand.

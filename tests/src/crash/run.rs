@@ -32,6 +32,8 @@ pub struct Variation {
     pub red: Option<Red>,
     /// A write of the first life is lost.
     pub lost: Option<Lost>,
+    /// Each write takes so much longer, and a claim stands for little more than that.
+    pub slow_ms: Option<u64>,
 }
 
 /// Everything that a run left behind.
@@ -139,6 +141,10 @@ impl<'a> Course<'a> {
         let mut order = self.lane.order(self.plan.scenario, &self.template.graph, self.run);
         order.red = self.variation.red;
         order.lost = self.variation.lost;
+        if let Some(slow_ms) = self.variation.slow_ms {
+            order.slow_ms = slow_ms;
+            order.lease_ms = slow_ms + 10;
+        }
         let mut deaths = self.plan.deaths.iter().copied();
         let mut until_death = deaths.next();
         let mut lives_left = self.plan.deaths.len() + LIVES_AFTER_DEATH_MAX;

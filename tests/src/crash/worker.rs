@@ -21,7 +21,7 @@ use super::order::{Acknowledged, Doubt, Order, Report, Word};
 use super::points::Points;
 use super::tampered::{Red, Tamper};
 use super::watched::Watch;
-use super::wrapped::Wrapped;
+use super::wrapped::{Slow, Wrapped};
 
 /// Who answers and settles.
 pub const PERSON: &str = "cli:ana";
@@ -35,6 +35,9 @@ pub async fn live(order: Order) -> Report {
     let mut store = Wrapped::around(store, Watch(Arc::clone(&points)));
     if let Some(red) = order.red {
         store = Wrapped::around(store, Tamper(red));
+    }
+    if order.slow_ms > 0 {
+        store = Wrapped::around(store, Slow(order.slow_ms));
     }
     if let Some(lost) = order.lost {
         let fault = if lost.done { Fault::After } else { Fault::Before };

@@ -1,6 +1,7 @@
 //! A store with a hook around each of its writes to threads and operations. Reads pass.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
@@ -28,6 +29,17 @@ pub trait Hook: Send + Sync {
         at_ms: u64,
     ) -> Result<bool, Error> {
         store.exchange_operation(expected, next, at_ms).await
+    }
+}
+
+/// A hook that lets each write take so many milliseconds longer.
+pub struct Slow(pub u64);
+
+#[async_trait]
+impl Hook for Slow {
+    async fn commit(&self, store: &dyn Store, commit: Commit) -> Result<(), Error> {
+        tokio::time::sleep(Duration::from_millis(self.0)).await;
+        store.commit(commit).await
     }
 }
 

@@ -58,10 +58,10 @@ impl Connection {
             }
         };
         let head = String::from_utf8_lossy(&self.buffer[..head_bytes]).into_owned();
-        let (method, path, headers) = parse_head(&head).ok_or_else(|| malformed("its head cannot be read"))?;
-        let length = headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, value)| value.as_str());
+        let request = parse_head(&head).ok_or_else(|| malformed("its head cannot be read"))?;
+        let length = request.header("content-length").unwrap_or("0");
         let length: usize = length.parse().map_err(|_| malformed("its length cannot be read"))?;
-        if length > BODY_BYTES_MAX || headers.iter().any(|(name, _)| name == "transfer-encoding") {
+        if length > BODY_BYTES_MAX || request.header("transfer-encoding").is_some() {
             return Err(malformed("its body is too long, or of unknown length"));
         }
         while self.buffer.len() < head_bytes + length {
@@ -71,7 +71,7 @@ impl Connection {
         }
         let body = serde_json::from_slice(&self.buffer[head_bytes..head_bytes + length]).unwrap_or(Value::Null);
         self.buffer.drain(..head_bytes + length);
-        Ok(Some(Request { method, path, headers, body }))
+        Ok(Some(Request { body, ..request }))
     }
 
     /// Answers with JSON and further header lines.
@@ -95,7 +95,8 @@ impl Connection {
     }
 }
 
-fn parse_head(head: &str) -> Option<(String, String, Vec<(String, String)>)> {
+/// A request without its body.
+fn parse_head(head: &str) -> Option<Request> {
     let mut lines = head.split("\r\n");
     let mut first = lines.next()?.split(' ');
     let (method, path) = (first.next()?.to_owned(), first.next()?.to_owned());
@@ -103,7 +104,7 @@ fn parse_head(head: &str) -> Option<(String, String, Vec<(String, String)>)> {
         let (name, value) = line.split_once(':')?;
         Some((name.to_ascii_lowercase(), value.trim().to_owned()))
     });
-    Some((method, path, headers.collect::<Option<_>>()?))
+    Some(Request { method, path, headers: headers.collect::<Option<_>>()?, body: Value::Null })
 }
 
 fn malformed(reason: &str) -> io::Error {
