@@ -31,6 +31,8 @@ pub(crate) struct Ledger {
 struct HeldBack {
     checkpoints: Vec<NewCheckpoint>,
     tasks: Vec<TaskRecord>,
+    /// Why a write failed that held some of them. Nobody knows whether they are stored, so nothing that stands on them can be: the claim is over.
+    lost: Option<holdpoint_store::Error>,
 }
 
 /// What one write adds, besides what was held back.
@@ -78,7 +80,11 @@ impl Ledger {
     /// Stores what was held back and `write` in one commit.
     pub(crate) async fn store(&self, write: Write) -> Result<(), Error> {
         let mut held_back = self.held_back.lock().await;
-        let HeldBack { mut checkpoints, mut tasks } = std::mem::take(&mut *held_back);
+        if let Some(error) = &held_back.lost {
+            return Err(Error::Store(error.clone()));
+        }
+        let HeldBack { mut checkpoints, mut tasks, .. } = std::mem::take(&mut *held_back);
+        let held_some = !checkpoints.is_empty();
         checkpoints.extend(write.checkpoint);
         tasks.extend(write.tasks);
         let at_ms = self.clock.now_ms();
@@ -102,7 +108,10 @@ impl Ledger {
             holdpoint_store::Error::Fenced { thread, .. } | holdpoint_store::Error::ThreadNotFound(thread) => {
                 Error::TakenOver(thread)
             }
-            other => Error::Store(other),
+            other => {
+                held_back.lost = Some(other.clone()).filter(|_| held_some);
+                Error::Store(other)
+            }
         })
     }
 }
