@@ -117,7 +117,7 @@ impl TaskEffects {
             let (mut jobs, mut doubtful) = self.decide(owned, &mut results).await?;
             // A second round sends again what the receivers of the first do not know. What is in doubt after that stays so.
             for round in 0..2 {
-                jobs.extend(self.reconcile(doubtful, &mut results).await);
+                jobs.extend(self.reconcile(doubtful, &mut results).await?);
                 jobs = self.approved(jobs, &mut results).await?;
                 let leaving = self.queue(jobs, &mut results);
                 jobs = self.intend(leaving).await?;
@@ -223,7 +223,7 @@ impl TaskEffects {
                 }
                 Decision::LookUp(reason) => {
                     if let Some(record) = record {
-                        doubtful.push(Doubtful { order, claim, record, reason });
+                        doubtful.push(Doubtful { order, claim, record, reason, found: true });
                     }
                 }
                 decision @ (Decision::WindowPassed(_) | Decision::Perform { .. } | Decision::Queue) => {

@@ -151,3 +151,44 @@ async fn another_threads_hit_is_kept() {
     assert_eq!((hits, receiver.received().len()), (vec!["two".to_owned()], 1));
     assert!(matches!(record(&world).state, OperationState::Completed(_)));
 }
+
+/// A thread in doubt is continued and its receiver is asked again; while it is, a person settles the doubt.
+#[tokio::test]
+async fn a_persons_word_that_comes_while_the_receiver_is_asked_stands() {
+    let journal: Arc<support::TestJournal> = Arc::default();
+    let settling = journal.clone();
+    let receiver = Receiver::start(move |received| {
+        if !is_lookup(received) {
+            return Reaction::Drop;
+        }
+        for record in settling.records.lock().unwrap().values_mut() {
+            record.state = OperationState::Completed(serde_json::json!("ana saw it"));
+        }
+        Reaction::Answer(404, "", String::new())
+    })
+    .await;
+    let plain = configuration(&receiver).replace("class = \"reconcilable\"", "class = \"at-most-once\"");
+    let plain: String =
+        plain.lines().filter(|line| !line.starts_with("lookup")).map(|line| format!("{line}\n")).collect();
+    let first = World::with_journal(&plain, &[], journal.clone());
+    assert!(first.once("t", 1, pay("a", 1)).await.starts_with("halt"));
+    assert_eq!((requests(&receiver).as_str(), journal.states()), ("P", vec!["a in-doubt".to_owned()]));
+    let again = World::with_journal(&configuration(&receiver), &[], journal.clone());
+    again.clock.0.fetch_add(1_000_000, Ordering::SeqCst);
+    let halted = again.once("t", 1, pay("a", 1)).await;
+    assert!(halted.starts_with("halt"), "it is looked at again, not sent: {halted}");
+    assert_eq!((requests(&receiver).as_str(), journal.states()), ("PL", vec!["a completed".to_owned()]));
+    assert_eq!(again.once("t", 1, pay("a", 1)).await, "ok \"ana saw it\"");
+}
+
+#[tokio::test]
+async fn a_doubt_that_stays_is_not_written_again() {
+    let receiver = Receiver::always(Reaction::Drop).await;
+    let world = World::new(&configuration(&receiver), &[]);
+    world.once("t", 1, pay("a", 1)).await;
+    let before = record(&world);
+    let other = World::with_journal(&configuration(&receiver), &[], world.journal.clone());
+    let mut effects = other.task("t", 1);
+    assert!(one(effects.perform_all(vec![pay("a", 1)]).await).starts_with("halt"));
+    assert_eq!((effects.finish().operations, record(&world)), (Vec::new(), before));
+}

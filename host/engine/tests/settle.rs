@@ -218,3 +218,35 @@ async fn a_word_that_comes_while_the_task_runs_is_not_lost() {
     let view = worker.await.unwrap().unwrap();
     assert_eq!((view.status, view.values["log"].clone()), (ThreadStatus::Done, json!(["late"])));
 }
+
+/// A worker sleeps past its lease between its intent and its outcome; a person settles; the worker wakes up with another outcome.
+#[tokio::test]
+async fn a_word_fences_off_whoever_still_has_the_operation_in_hand() {
+    let (begun, wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (signal, wait) = (begun.clone(), wake.clone());
+    let nodes = FakeNodes::default().with_async("pay", move |call| {
+        let (signal, wait) = (signal.clone(), wait.clone());
+        Box::pin(async move {
+            call.journal.store(vec![doubtful(&call, OperationState::Intended)]).await.unwrap();
+            signal.notify_one();
+            wait.notified().await;
+            let landed = doubtful(&call, OperationState::Completed(json!("landed")));
+            NodeReport { outcome: update(json!({ "log": ["landed"] })), operations: vec![landed], hits: Vec::new() }
+        })
+    });
+    let world = World::new(nodes);
+    let graph = world.deploy(PAY).await;
+    let other = world.second("second", paying(&world.store));
+    let worker = tokio::spawn({
+        let world = world.clone();
+        async move { world.run(&graph, json!({})).await }
+    });
+    begun.notified().await;
+    world.advance_ms(60_000);
+    other.engine.settle(&key(), Word::Fail, "cli:ana", "it is not at the bank").await.unwrap();
+    wake.notify_one();
+    assert_eq!(worker.await.unwrap().unwrap_err().code(), "HP0403", "the worker is told");
+    assert_eq!(world.store.operation(&key()).await.unwrap().unwrap().state.name(), "failed", "the word stands");
+    let view = other.engine.proceed(&thread()).await.unwrap();
+    assert_eq!((view.status, view.values["log"].clone()), (ThreadStatus::Done, json!(["settled-as-failed"])));
+}

@@ -119,7 +119,8 @@ impl TaskEffects {
                     // Known to this execution at once: should it be abandoned while the receiver is asked, the doubt is kept.
                     let record = self.record(&job, state);
                     self.records.put_unstored(record.clone());
-                    doubtful.push(Doubtful { order: job.order, claim: job.claim, record, reason });
+                    let (order, claim) = (job.order, job.claim);
+                    doubtful.push(Doubtful { order, claim, record, reason, found: false });
                 }
                 conclusion => self.settle(job, conclusion, results),
             }

@@ -7,11 +7,12 @@ use holdpoint_graph::operation::{NoteKind, OperationNote, OperationRecord, Opera
 use crate::attempt::in_doubt;
 use crate::connectors::{LookUp, Outgoing};
 use crate::in_flight::Claim;
+use crate::refusal::Halt;
 
-use super::TaskEffects;
 use super::act::Job;
 use super::order::Order;
 use super::results::Results;
+use super::{TaskEffects, journal_fault};
 
 /// Longest time that an execution waits for the moment from which nothing can arrive any more. Beyond it the thread parks.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -28,11 +29,13 @@ pub(super) struct Doubtful {
     pub(super) record: OperationRecord,
     /// Why it is in doubt.
     pub(super) reason: String,
+    /// Whether it was found in the journal: then a person may settle it meanwhile, and what the receiver says counts only if it is first.
+    pub(super) found: bool,
 }
 
 impl TaskEffects {
     /// Asks the receivers. Gives those that were certainly not executed, to be sent again under the same id.
-    pub(super) async fn reconcile(&mut self, doubtful: Vec<Doubtful>, results: &mut Results) -> Vec<Job> {
+    pub(super) async fn reconcile(&mut self, doubtful: Vec<Doubtful>, results: &mut Results) -> Result<Vec<Job>, Halt> {
         let mut jobs = Vec::new();
         for doubtful in doubtful {
             let sending = match self.sending(&doubtful.order, self.clock_ms, self.shared.clock.now_ms()) {
@@ -64,6 +67,7 @@ impl TaskEffects {
             let (state, kind) = match found {
                 LookUp::Happened(answer) => (OperationState::Completed(answer), NoteKind::Happened),
                 LookUp::Failed(failure) => (OperationState::Failed(failure), NoteKind::Failed),
+                LookUp::NotThere if doubtful.found => (OperationState::NotSent, NoteKind::NotHappened),
                 LookUp::NotThere => {
                     let note = self.word(NoteKind::NotHappened, "the receiver does not know the operation");
                     let mut notes = doubtful.record.notes;
@@ -80,12 +84,29 @@ impl TaskEffects {
                 }
             };
             tracing::info!(connector = %doubtful.order.key.connector, id = %doubtful.order.key.id, kind = kind.name(), "the receiver settled a doubt");
-            let Doubtful { order, claim, mut record, .. } = doubtful;
+            let Doubtful { order, claim, mut record, reason, found } = doubtful;
+            let before = record.clone();
             record.notes.push(self.word(kind, "the receiver's answer to a lookup"));
+            if found {
+                let now_ms = self.shared.clock.now_ms();
+                let next = OperationRecord { state: state.clone(), finished_at_ms: Some(now_ms), ..record };
+                let notes = next.notes.clone();
+                let exchanged = self.shared.journal.exchange_operation(&before, next, now_ms).await;
+                if !exchanged.map_err(|error| journal_fault(&error))? {
+                    // Somebody else's word was first: the thread looks at it again.
+                    results.doubts.push((order.position, order.key, reason));
+                } else if state == OperationState::NotSent {
+                    let (intent, queue, settles_at_ms) = (true, false, None);
+                    jobs.push(Job { order, claim, sending, intent, queue, begun_at_ms: now_ms, settles_at_ms, notes });
+                } else {
+                    results.settle(&order, &state);
+                }
+                continue;
+            }
             results.settle(&order, &state);
             self.keep(claim, OperationRecord { state, finished_at_ms: Some(self.shared.clock.now_ms()), ..record });
         }
-        jobs
+        Ok(jobs)
     }
 
     /// Gives up on these: a person settles them, or the receiver when the thread is continued.
@@ -100,7 +121,12 @@ impl TaskEffects {
     }
 
     fn stays_in_doubt(&mut self, doubtful: Doubtful, found: &str, results: &mut Results) {
-        let Doubtful { order, claim, record, reason } = doubtful;
+        let Doubtful { order, claim, record, reason, found: stored } = doubtful;
+        if stored {
+            // The journal says so already, and may say something better by the time that this task commits.
+            results.doubts.push((order.position, order.key, format!("{reason}; {found}")));
+            return;
+        }
         let conclusion = in_doubt(format!("{reason}; {found}"));
         if let Some(state) = conclusion.state {
             let finished_at_ms = record.finished_at_ms.or_else(|| Some(self.shared.clock.now_ms()));

@@ -3,7 +3,7 @@
 use holdpoint_graph::ids::{ConnectorName, OperationId};
 use holdpoint_graph::nodes::Failure;
 use holdpoint_graph::operation::{NoteKind, OperationKey, OperationNote, OperationRecord, OperationState, Scope};
-use holdpoint_store::{Snapshot, TaskStatus};
+use holdpoint_store::{Snapshot, TaskStatus, ThreadStatus};
 use serde_json::{Value, json};
 
 use super::Engine;
@@ -41,7 +41,12 @@ impl Engine {
             return Err(Error::NoReason);
         }
         let not_found = || Error::OperationNotFound(key.id.clone());
-        let record = self.inner.store.operation(key).await?.ok_or_else(not_found)?;
+        let mut record = self.inner.store.operation(key).await?.ok_or_else(not_found)?;
+        if self.has_idle_writer(&record).await? {
+            // Its worker may sleep with the operation in hand. Continuing the thread takes it over, so that no outcome can replace the word.
+            self.proceed(&record.thread).await?;
+            record = self.inner.store.operation(key).await?.ok_or_else(not_found)?;
+        }
         let now_ms = self.inner.clock.now_ms();
         self.check_in_doubt(&record, &word, now_ms).await?;
         let next = settled(&record, word, by, reason, now_ms);
@@ -50,6 +55,19 @@ impl Engine {
         }
         let winner = self.inner.store.operation(key).await?.ok_or_else(not_found)?;
         Err(Error::NotInDoubt(Box::new(winner)))
+    }
+
+    /// Whether the thread is still at the epoch of an intent, and free to be taken over.
+    async fn has_idle_writer(&self, record: &OperationRecord) -> Result<bool, Error> {
+        if record.state != OperationState::Intended {
+            return Ok(false);
+        }
+        let thread = self.inner.store.thread(&record.thread).await?;
+        Ok(thread.is_some_and(|thread| {
+            thread.epoch == record.epoch
+                && thread.status == ThreadStatus::Running
+                && claim::is_free(&thread, self.inner.owners.as_ref(), self.inner.clock.now_ms())
+        }))
     }
 
     async fn check_in_doubt(&self, record: &OperationRecord, word: &Word, now_ms: u64) -> Result<(), Error> {
