@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use holdpoint_node::{Command, Cx, Destination, Error, Operation, Question, Refusal, Result, Send, Value, json};
 
-use crate::script::{Ask, Effect, Equal, Fail, Goto, Repeat, Step};
+use crate::script::{Ask, Effect, Equal, Fail, Goto, Repeat, SendEach, Step};
 use crate::value::{Scope, decision, equal};
 
 /// Memory is taken in pieces of this size, so that a limit is met at the size at which it stands.
@@ -63,6 +63,7 @@ impl Interpreter<'_> {
                 let destinations: Vec<_> = destinations.iter().map(|goto| self.destination(goto)).collect();
                 self.command.goto.extend(destinations);
             }
+            Step::SendEach(each) => self.send_each(each)?,
             Step::Fail(fail) => return Err(self.failure(fail)),
             Step::Trap => trap(),
             Step::Spin => spin(),
@@ -120,6 +121,29 @@ impl Interpreter<'_> {
             round += 1;
         }
         self.scope.restore("index", outer);
+        Ok(())
+    }
+
+    fn send_each(&mut self, each: &SendEach) -> Result<()> {
+        let items = match self.scope.resolve(&each.over) {
+            Value::Array(items) => items,
+            Value::Number(count) if count.is_u64() => (0..count.as_u64().unwrap_or(0)).map(Value::from).collect(),
+            other => {
+                return Err(unusable(
+                    "send_each",
+                    &format!("a list or a whole number from 0 is wanted, not `{other}`"),
+                ));
+            }
+        };
+        let (outer_item, outer_index) = (self.scope.bind("item", Value::Null), self.scope.bind("index", Value::Null));
+        for (index, item) in items.into_iter().enumerate() {
+            self.bind(Some("index"), json!(index));
+            self.bind(Some("item"), item);
+            let send = Send { node: self.scope.text(&json!(each.node)), argument: self.scope.resolve(&each.argument) };
+            self.command.goto.push(Destination::Send(send));
+        }
+        self.scope.restore("item", outer_item);
+        self.scope.restore("index", outer_index);
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 //! | `effect = { connector, request, id? }` (`as`, `catch`) | performs one operation |
 //! | `effects = [{ connector, request, id? }, …]` (`as`, `catch`) | performs several at once; `as` names the list of their results |
 //! | `goto = ["n", { send = { node, argument } }, { parent = "n" }, "END"]` | adds destinations; the script goes on |
+//! | `send_each = { over, node, argument? }` | adds a send for each item of the list `over`, or for each number below it; `$item` and `$index` stand for the item and its position, also in `node`; without `argument` the item itself is sent |
 //! | `fail = { code, message, retryable?, retry_after_ms?, details? }` | returns this failure |
 //! | `trap = true` · `spin = true` · `allocate = bytes` | traps, loops for ever, takes memory and keeps it |
 //! | `log = text` (`level`) · `emit = value` | reports |
@@ -18,6 +19,7 @@
 //!
 //! In every value a string `"$state.x"`, `"$argument.x"`, `"$config.x"`, `"$task.x"` or `"$name.x"` stands for that value, dotted as deep as
 //! needed, with numbers for positions in lists; what is not there is null. Inside a longer string `"${state.x}"` puts its text.
+//! `set = { channel = { "__overwrite__" = value } }` replaces the channel whatever its reducer: it is passed on like any value.
 //! `$state` is what the node was given: a `set` does not change it. `until` is looked at after each round, so there is at least one.
 //!
 //! A refused operation is the node's failure, with the refusal's code; with `catch = true` the name given by `as` is `{ "error": { code,

@@ -12,6 +12,7 @@ pub(crate) enum Step {
     Effect { effect: Effect, name: Option<String>, catch: bool },
     Effects { effects: Vec<Effect>, name: Option<String>, catch: bool },
     Goto(Vec<Goto>),
+    SendEach(SendEach),
     Fail(Fail),
     Trap,
     Spin,
@@ -47,6 +48,19 @@ pub(crate) enum Goto {
     Send { node: String, argument: Value },
     Parent(String),
     End,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SendEach {
+    pub(crate) over: Value,
+    pub(crate) node: String,
+    #[serde(default = "item")]
+    pub(crate) argument: Value,
+}
+
+fn item() -> Value {
+    json!("$item")
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -95,12 +109,13 @@ fn steps(list: &Value, place: &str) -> Result<Vec<Step>> {
 }
 
 /// The key that says what a step does, and those that may stand beside it.
-const STEPS: [(&str, &[&str]); 15] = [
+const STEPS: [(&str, &[&str]); 16] = [
     ("set", &[]),
     ("ask", &["as", "answer_schema", "deadline_ms", "decision_as"]),
     ("effect", &["as", "catch"]),
     ("effects", &["as", "catch"]),
     ("goto", &[]),
+    ("send_each", &[]),
     ("fail", &[]),
     ("trap", &[]),
     ("spin", &[]),
@@ -114,7 +129,7 @@ const STEPS: [(&str, &[&str]); 15] = [
 ];
 
 /// Names that references already have.
-const RESERVED: [&str; 5] = ["state", "argument", "config", "task", "index"];
+const RESERVED: [&str; 6] = ["state", "argument", "config", "task", "index", "item"];
 
 fn step(value: &Value, place: &str) -> Result<Step> {
     let table = Table::read(value, place)?;
@@ -144,6 +159,7 @@ fn step(value: &Value, place: &str) -> Result<Step> {
         "goto" => Step::Goto(destinations(main).ok_or_else(|| {
             table.invalid("`goto` wants \"node\", \"END\", { send = { node, argument } } or { parent = \"node\" }, or a list of these")
         })?),
+        "send_each" => Step::SendEach(table.read_main()?),
         "fail" => Step::Fail(table.read_main()?),
         "trap" => table.flag(Step::Trap)?,
         "spin" => table.flag(Step::Spin)?,

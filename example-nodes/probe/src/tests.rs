@@ -132,6 +132,62 @@ fn destinations_are_collected() {
     );
 }
 
+/// The destinations of a script on a state with a list of orders.
+fn destinations(script: Value) -> Vec<Destination> {
+    let state = json!({ "orders": [{ "id": "a", "to": "x" }, { "id": "b", "to": "y" }], "none": [], "n": 3 });
+    run_on(&mut FakeHost::new(), &script, state).finished().goto
+}
+
+fn send(node: &str, argument: Value) -> Destination {
+    Destination::Send(Send { node: node.into(), argument })
+}
+
+#[test]
+fn a_send_for_each_item() {
+    let each = |over: &str, node: &str, argument: Value| json!([{ "send_each": { "over": over, "node": node, "argument": argument } }]);
+    assert_eq!(
+        destinations(each(
+            "$state.orders",
+            "ship-${item.to}",
+            json!({ "order": "$item.id", "at": "$index", "of": "$argument.n" })
+        )),
+        [
+            send("ship-x", json!({ "order": "a", "at": 0, "of": 7 })),
+            send("ship-y", json!({ "order": "b", "at": 1, "of": 7 })),
+        ]
+    );
+    assert_eq!(
+        destinations(json!([{ "send_each": { "over": "$argument.list", "node": "work" } }, { "goto": "after" }])),
+        [send("work", json!("a")), send("work", json!("b")), Destination::Node("after".into())]
+    );
+    assert_eq!(
+        destinations(each("$state.n", "work", json!("task-${item}"))),
+        [send("work", json!("task-0")), send("work", json!("task-1")), send("work", json!("task-2"))]
+    );
+    assert_eq!(destinations(each("$state.none", "work", json!(null))), []);
+    // In a loop, and the names mean again what they meant before.
+    let nested = json!([{ "repeat": { "times": 2 }, "do": [
+        { "send_each": { "over": ["p"], "node": "${item}", "argument": "$index" } },
+        { "goto": { "send": { "node": "round", "argument": ["$index", "$item"] } } },
+    ] }]);
+    assert_eq!(
+        destinations(nested),
+        [send("p", json!(0)), send("round", json!([0, null])), send("p", json!(0)), send("round", json!([1, null])),]
+    );
+    for wrong in [json!("$state.nobody"), json!(-1), json!("text"), json!({})] {
+        check_failure(
+            json!([{ "send_each": { "over": wrong, "node": "n" } }]),
+            "invalid-script",
+            "a list or a whole number",
+        );
+    }
+}
+
+#[test]
+fn an_overwrite_is_passed_on_like_any_value() {
+    check(json!([{ "set": { "log": { "__overwrite__": ["$state.x"] } } }]), json!({ "log": { "__overwrite__": [5] } }));
+}
+
 #[test]
 fn failures_and_traps() {
     check_failure(
@@ -167,6 +223,8 @@ fn scripts_that_cannot_be_read_do_nothing() {
         (json!([{ "set": { "a": 1 } }, { "sett": { "a": 1 } }]), "script[1]"),
         (json!([{ "if": { "eq": [1, 1] }, "then": [{ "repeat": { "times": 1 } }] }]), "script[0]"),
         (json!([{ "random": { "bytes": 4 } }]), "script[0]"),
+        (json!([{ "send_each": { "over": [] } }]), "script[0]"),
+        (json!([{ "now": "item" }]), "script[0]"),
         (json!([{ "effect": { "request": {} } }]), "script[0]"),
         (json!([{ "repeat": { "until": { "eq": [1] }, "max": 1 }, "do": [] }]), "script[0]"),
         (json!([{}]), "script[0]"),

@@ -10,6 +10,7 @@
 //! * `records`: what one execution knows of its operations, and what of that is durable.
 //! * `limiter`: rate and concurrency of a connector. `outbox`: what leaves only after a commit ([`Effects::deliver_due`]).
 //! * [`Refusal`] and [`Halt`]: what a guest is told, and what ends its execution.
+//! * `task/recorded`: what becomes of operations on a branch that performs none.
 //! * [`configuration`]: `holdpoint.toml`; secrets and their scrubbing.
 //! * [`connectors`]: one file or folder for each kind, behind one trait.
 //!

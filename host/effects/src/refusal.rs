@@ -3,6 +3,9 @@
 use holdpoint_graph::ids::{ConnectorName, NodeName};
 use holdpoint_graph::nodes::{Failure, Question};
 use holdpoint_graph::operation::OperationKey;
+use serde_json::Value;
+
+use crate::connectors::Rejection;
 
 /// What a guest gets instead of an operation's answer. Texts say the cause, the cure and, in brackets, the stable code; never a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,12 +38,22 @@ pub enum Halt {
     /// A person has to approve a request before it is sent: the host asks. Nothing of the call was sent.
     #[error("a person has to approve the request first")]
     Question(Box<Question>),
+    /// The call wants operations that have no record, on a branch that performs none. Nothing was sent, asked or stored.
+    #[error("{} withheld: this branch performs no new operations", count(.operations.len()))]
+    Withheld {
+        /// All of them, in order of the call: objects with `connector`, `operation_id` and `request`.
+        operations: Vec<Value>,
+    },
     /// Another writer owns the thread; nothing was sent after that was known.
     #[error("another writer has taken the thread over")]
     Fenced,
     /// The journal failed; nothing was sent after that was known.
     #[error("{0}")]
     Fault(String),
+}
+
+fn count(operations: usize) -> String {
+    if operations == 1 { "one operation is".to_owned() } else { format!("{operations} operations are") }
 }
 
 /// Why an operation is refused before it is tried.
@@ -108,6 +121,16 @@ impl Reason {
             Self::TooMuch { .. } => "perform fewer or smaller ones in one node",
             Self::NotApproved { .. } => "go on without it, or ask for something else under another id",
             Self::Conflict { .. } | Self::ForeignConflict => "use one id for one request",
+        }
+    }
+}
+
+impl From<Rejection> for Reason {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Invalid(reason) => Self::RequestInvalid(reason),
+            Rejection::Denied(reason) => Self::RequestDenied(reason),
+            Rejection::Address => Self::Address,
         }
     }
 }

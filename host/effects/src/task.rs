@@ -1,11 +1,13 @@
 //! The operations of one execution of a node: the one way to the outside.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future;
-use holdpoint_graph::ids::{ConnectorName, OperationId};
-use holdpoint_graph::nodes::{HOST_OCCURRENCE_FIRST, NodeCall, RecordedAnswer, TaskIdentity, TaskJournal};
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::ConnectorName;
+use holdpoint_graph::nodes::{EffectMode, HOST_OCCURRENCE_FIRST, NodeCall, RecordedAnswer, TaskIdentity, TaskJournal};
 use holdpoint_graph::operation::{OperationHit, OperationRecord, OperationState};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -13,7 +15,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::attempt::in_doubt;
 use crate::configuration::Class;
-use crate::connectors::Rejection;
 use crate::decision::{Asked, Decision, First, Found, decide};
 use crate::effects::Shared;
 use crate::in_flight::{Claim, Claimed};
@@ -29,6 +30,7 @@ mod act;
 mod approve;
 mod order;
 mod reconcile;
+mod recorded;
 mod results;
 
 /// What an execution leaves for its task's commit, whatever the execution's outcome.
@@ -43,7 +45,7 @@ pub struct Finished {
 /// An operation as the guest asks for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperationRequest {
-    /// The author's name for it; none derives one from the task and the call order.
+    /// The author's name for it; none derives one from the task, the request, and which of the execution's equal requests it is.
     pub id: Option<String>,
     /// The connector.
     pub connector: String,
@@ -60,8 +62,12 @@ pub struct TaskEffects {
     /// The task's recorded time.
     clock_ms: u64,
     journal: Arc<dyn TaskJournal>,
+    /// What becomes of operations that have no record.
+    mode: EffectMode,
     /// Operations asked for so far, refused ones too: a replay counts the same.
     calls: u32,
+    /// How many of them asked for the same of the same connector, by digest.
+    equal_requests: HashMap<Digest, u32>,
     /// What people said to the host's questions.
     answers: Vec<RecordedAnswer>,
     records: Records,
@@ -90,7 +96,9 @@ impl TaskEffects {
             granted: call.connectors.clone(),
             clock_ms: call.unrecorded_since_ms(),
             journal: call.journal.clone(),
+            mode: call.effects,
             calls: 0,
+            equal_requests: HashMap::new(),
             answers: call.answers.iter().filter(|answer| answer.occurrence >= HOST_OCCURRENCE_FIRST).cloned().collect(),
             records: Records::default(),
             hits: Vec::new(),
@@ -100,16 +108,23 @@ impl TaskEffects {
     /// Performs operations at the same time, each at most once for its id, and gives their answers in order. One that is refused does not stop
     /// the others. All intents that they need are one commit.
     ///
+    /// In mode [`EffectMode::Recorded`] nothing is performed, asked or stored: what has a record is answered from it, the rest is withheld. In
+    /// mode [`EffectMode::Ask`] a person is asked before each operation that has no record.
+    ///
     /// # Errors
     /// [`Halt`]: the execution ends here and the guest gets nothing; call [`Self::finish`] all the same. When one is in doubt, the others have
     /// ended and are kept.
     pub async fn perform_all(&mut self, requests: Vec<OperationRequest>) -> Result<Vec<Result<Value, Refusal>>, Halt> {
-        let mut results = Results { given: Vec::with_capacity(requests.len()), doubts: Vec::new() };
+        let mut results = Results::with_capacity(requests.len());
         let mut open = Vec::new();
         for (position, request) in requests.into_iter().enumerate() {
             let admitted = self.admit(position, request);
             results.given.push(admitted.as_ref().err().map(|reason| Err(reason.clone().into())));
             open.extend(admitted);
+        }
+        if self.mode == EffectMode::Recorded {
+            self.answer_from_records(open, &mut results).await?;
+            return results.finish();
         }
         let wait_until = Instant::now() + self.wait_max(&open);
         while !open.is_empty() {
@@ -257,11 +272,7 @@ impl TaskEffects {
             unreachable!("invariant: an admitted operation's connector is configured");
         };
         let connector = slot.connector(&order.key.connector)?;
-        let prepared = connector.prepare(&order.key, &order.request).map_err(|rejection| match rejection {
-            Rejection::Invalid(reason) => Reason::RequestInvalid(reason),
-            Rejection::Denied(reason) => Reason::RequestDenied(reason),
-            Rejection::Address => Reason::Address,
-        })?;
+        let prepared = connector.prepare(&order.key, &order.request)?;
         let send_by = match order.class {
             Class::Idempotent { window_ms: Some(window_ms) } => {
                 let left_ms = unsent_at_ms.saturating_add(window_ms).saturating_sub(now_ms);
@@ -307,6 +318,10 @@ impl TaskEffects {
                     connector = %key.connector, id = %key.id, digest = %order.digest, thread = %self.task.thread,
                     first_thread = %record.thread, "an operation of another thread answers"
                 );
+                // A branch that touches nothing leaves no trace with another thread's operation either.
+                if self.mode == EffectMode::Recorded {
+                    return;
+                }
                 self.hits.push(OperationHit {
                     key: key.clone(),
                     thread: self.task.thread.clone(),
@@ -325,13 +340,5 @@ fn journal_fault(error: &holdpoint_store::Error) -> Halt {
     match error {
         holdpoint_store::Error::Fenced { .. } => Halt::Fenced,
         other => Halt::Fault(format!("the operations' journal cannot be read: {other} [HP0550]")),
-    }
-}
-
-/// The operation's id: the author's, or derived from the task and the call order.
-fn operation_id(id: Option<String>, task: &TaskIdentity, call: u32) -> Result<OperationId, Reason> {
-    match id {
-        Some(id) => OperationId::parse(id).map_err(|error| Reason::OperationId(error.to_string())),
-        None => Ok(OperationId::derive(&task.id, call)),
     }
 }

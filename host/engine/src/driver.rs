@@ -1,34 +1,97 @@
-//! Advances one claimed thread until it is finished, fails, or waits for somebody.
+//! Advances one graph of a claimed thread, the thread's own or a subgraph, until it is finished, fails, or waits for somebody.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdpoint_graph::ids::TaskId;
+use holdpoint_graph::ids::{NodeName, TaskId};
 use holdpoint_graph::nodes::Command;
+use holdpoint_graph::state::StateError;
 use holdpoint_store::{
-    CheckpointRecord, NewCheckpoint, QuestionRecord, TaskRecord, TaskStatus, ThreadError, ThreadStatus,
+    CheckpointRecord, NewCheckpoint, QuestionRecord, Snapshot, TaskRecord, TaskStatus, ThreadError, ThreadStatus,
+    Trigger,
 };
 use serde_json::{Map, Value};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval};
 
-use crate::apply;
-use crate::engine::Config;
+use crate::apply::{self, Applied, StepError};
+use crate::child::Kept;
 use crate::error::Error;
+use crate::events::EventKind;
+use crate::lanes::Lanes;
 use crate::ledger::Write;
-use crate::plan::{Plan, PlannedTask, plan, tasks_of};
+use crate::plan::{self, PAUSE, Plan, PlannedTask, Records};
+use crate::states::States;
 use crate::task::{self, Assignment, Context, TaskResult};
 
-/// A claimed thread in memory: its head, and what is recorded of the tasks that start from it.
-pub(crate) struct Driver {
-    pub(crate) context: Arc<Context>,
-    pub(crate) config: Config,
-    pub(crate) checkpoint: CheckpointRecord,
+/// A graph at a checkpoint in memory, and what is recorded of the tasks that start from it.
+pub(crate) struct Frame {
+    checkpoint: Arc<CheckpointRecord>,
+    values: Map<String, Value>,
+    tasks: Records,
+    questions: Vec<QuestionRecord>,
+    /// The runs of subgraphs of unfinished tasks, as they were left.
+    children: BTreeMap<TaskId, Snapshot>,
+    /// For a subgraph: the task that runs it, to be recorded with each of its checkpoints.
+    link: Option<TaskRecord>,
+    /// Whether tasks of the step may have run before.
+    resumed: bool,
+}
+
+impl Frame {
+    /// A graph as it is stored.
+    pub(crate) fn resumed(snapshot: Snapshot, link: Option<TaskRecord>) -> Self {
+        Self {
+            checkpoint: Arc::new(snapshot.checkpoint),
+            values: snapshot.values,
+            tasks: snapshot.tasks.into_iter().map(|task| (task.id.clone(), task)).collect(),
+            questions: snapshot.questions,
+            children: snapshot.children,
+            link,
+            resumed: true,
+        }
+    }
+
+    /// A graph that begins.
+    pub(crate) fn fresh(checkpoint: CheckpointRecord, values: Map<String, Value>, link: Option<TaskRecord>) -> Self {
+        Self {
+            checkpoint: Arc::new(checkpoint),
+            values,
+            tasks: Records::new(),
+            questions: Vec::new(),
+            children: BTreeMap::new(),
+            link,
+            resumed: false,
+        }
+    }
+}
+
+/// How a graph stopped.
+#[derive(Debug, PartialEq)]
+pub(crate) enum FrameEnd {
+    /// Nothing is left to run.
+    Done,
+    /// It was left for its parent, which gets this command.
+    Left(Command),
+    /// It waits for answers, or paused at a breakpoint.
+    Waiting,
+    /// The outcome of an operation is unknown.
+    InDoubt(Option<ThreadError>),
+    /// A task failed, or the step cannot be applied.
+    Failed(Option<ThreadError>),
+    /// Somebody asked all runs to stop.
+    Drained,
+}
+
+/// Where a graph stopped, and what of it is still to be stored.
+pub(crate) struct FrameReport {
+    pub(crate) end: FrameEnd,
+    pub(crate) checkpoint: Arc<CheckpointRecord>,
     pub(crate) values: Map<String, Value>,
-    pub(crate) tasks: Vec<TaskRecord>,
-    pub(crate) questions: Vec<QuestionRecord>,
+    pub(crate) write: Write,
+    pub(crate) performed: bool,
+    pub(crate) last_event_at_ms: Option<u64>,
 }
 
 /// The write that prolongs a claim.
@@ -40,211 +103,485 @@ struct StepReport {
     write: Write,
     /// Operations were performed.
     performed: bool,
-    /// A task took longer than [`Config::quick`].
+    /// A task took longer than [`crate::Config::quick`].
     slow: bool,
-    /// When the last outcome of an operation was known.
-    last_outcome_at_ms: Option<u64>,
+    /// When something from outside last reached a task.
+    last_event_at_ms: Option<u64>,
+    /// A subgraph stopped because somebody asked all runs to.
+    drained: bool,
+}
+
+/// See the module.
+pub(crate) struct Driver {
+    context: Arc<Context>,
+    frame: Frame,
+    /// Where the last calls of subgraphs that are kept per thread ended, as far as this claim made them.
+    kept: HashMap<NodeName, Kept>,
+}
+
+/// Drives the thread's own graph and gives the thread back: done, failed, interrupted or, when it was asked to stop, running and nobody's. All of
+/// it is durable on success.
+pub(crate) async fn drive_thread(context: Arc<Context>, snapshot: Snapshot) -> Result<(), Error> {
+    let ledger = Arc::clone(context.ledger());
+    let report = Driver::new(context, Frame::resumed(snapshot, None)).drive().await?;
+    let end = match report.end {
+        FrameEnd::Done | FrameEnd::Left(_) => (ThreadStatus::Done, None),
+        FrameEnd::Waiting | FrameEnd::InDoubt(_) => (ThreadStatus::Interrupted, None),
+        FrameEnd::Failed(error) => (ThreadStatus::Failed, error),
+        FrameEnd::Drained => (ThreadStatus::Running, None),
+    };
+    ledger.store(Write { end: Some(end), ..report.write }).await
 }
 
 impl Driver {
-    /// Runs supersteps. On success the thread is given back: done, failed or interrupted, and all of it is durable.
-    pub(crate) async fn drive(mut self) -> Result<(), Error> {
-        let mut steps = 0_u32;
+    pub(crate) fn new(context: Arc<Context>, frame: Frame) -> Self {
+        Self { context, frame, kept: HashMap::new() }
+    }
+
+    /// [`Self::drive`] for a graph inside another: there the compiler needs to be told what the future is.
+    pub(crate) fn drive_boxed(self) -> Pin<Box<dyn Future<Output = Result<FrameReport, Error>> + Send>> {
+        Box::pin(self.drive())
+    }
+
+    /// Runs supersteps until there is a reason to stop.
+    pub(crate) async fn drive(mut self) -> Result<FrameReport, Error> {
+        let thread = self.context.claimed.thread.clone();
+        let version = Arc::clone(&self.context.version);
+        let mut steps_left = version.graph.recursion_limit;
+        self.tell_what_is_known();
+        if self.breaks_before(&self.frame.checkpoint.next) && !self.is_paused_here() {
+            let write = Write { tasks: vec![self.pause_record()], ..Write::default() };
+            return Ok(self.stopped(FrameEnd::Waiting, write));
+        }
         loop {
-            let planned = tasks_of(&self.context.thread, &self.checkpoint);
-            let report = match plan(&planned, &self.tasks, &self.questions) {
-                Plan::Finished => return self.end(Write::default(), ThreadStatus::Done, None).await,
-                Plan::Wait => return self.park(Write::default()).await,
+            let Frame { checkpoint, tasks, questions, children, .. } = &self.frame;
+            let planned = plan::tasks_of(&thread, checkpoint, tasks.values());
+            let report = match plan::plan(&version, &thread, &checkpoint.id, &planned, tasks, questions, children) {
+                Plan::Finished => return Ok(self.stopped(FrameEnd::Done, Write::default())),
+                Plan::Wait => return Ok(self.parked(&planned, StepReport::default())),
                 Plan::Apply => StepReport::default(),
-                Plan::Run(_) if steps >= self.context.graph.recursion_limit => {
-                    let error = recursion_limit_reached(self.context.graph.recursion_limit);
-                    return self.end(Write::default(), ThreadStatus::Failed, Some(error)).await;
-                }
                 Plan::Run(ready) => {
-                    steps += 1;
-                    self.execute(ready).await?
-                }
-            };
-            let done: HashMap<&TaskId, &Command> = self
-                .tasks
-                .iter()
-                .filter(|task| task.status == TaskStatus::Done)
-                .filter_map(|task| Some((&task.id, task.result.as_ref()?)))
-                .collect();
-            let finished: Vec<(&PlannedTask, &Command)> =
-                planned.iter().filter_map(|task| Some((task, *done.get(&task.id)?))).collect();
-            if finished.len() < planned.len() {
-                return self.park(report.write).await;
-            }
-            match apply::apply(&self.context.graph, &self.checkpoint, &self.values, &finished) {
-                Ok(applied) => {
-                    let clock_ms = self.last_event_ms(&report);
-                    let now_ms = self.context.ledger.now_ms();
-                    let next =
-                        apply::next_checkpoint(&self.context.thread, &self.checkpoint, applied, clock_ms, now_ms);
-                    if self.advance(report, next).await? {
-                        return Ok(());
+                    if let Some(node) = plan::contested_subgraph(&version, &planned) {
+                        return Ok(self.refused(&StepError::ContestedSubgraph(node.clone()), StepReport::default()));
+                    }
+                    if steps_left == 0 {
+                        let error = recursion_limit_reached(version.graph.recursion_limit);
+                        return Ok(self.stopped(FrameEnd::Failed(Some(error)), Write::default()));
+                    }
+                    match self.execute(ready, steps_left).await? {
+                        Ok(report) => report,
+                        Err(error) => return Ok(self.refused(&error, StepReport::default())),
                     }
                 }
-                Err(error) => {
-                    return self.end(report.write, ThreadStatus::Failed, Some(error.to_thread_error())).await;
-                }
+            };
+            steps_left = steps_left.saturating_sub(1);
+            let Frame { checkpoint, values, tasks, .. } = &self.frame;
+            let Some(finished) = plan::finished(&version, &thread, &checkpoint.id, &planned, tasks) else {
+                return Ok(self.parked(&planned, report));
+            };
+            let clock_ms = self.clock_after_step(&report);
+            let written = plan::commands(tasks.values());
+            let advance = match apply::apply(&version, checkpoint, values, &written, &finished, clock_ms) {
+                Ok(Applied::Advanced(advance)) => advance,
+                Ok(Applied::Left(command)) => return Ok(self.left(command, report)),
+                Err(error) => return Ok(self.refused(&error, report)),
+            };
+            let now_ms = self.context.ledger().now_ms();
+            let next = apply::next_checkpoint(&thread, checkpoint, advance, clock_ms, now_ms);
+            if let Some(report) = self.advance(report, next).await? {
+                return Ok(report);
             }
         }
     }
 
-    /// When something from outside last reached the thread in this step: an answer or an operation's outcome. Both are durable with it.
-    fn last_event_ms(&self, report: &StepReport) -> Option<u64> {
-        let answered = self.questions.iter().filter_map(|question| Some(question.answer.as_ref()?.answered_at_ms));
-        answered.chain(report.last_outcome_at_ms).max()
+    /// The thread's clock after the step: when something from outside last reached it. What that was is durable with the step.
+    fn clock_after_step(&self, report: &StepReport) -> u64 {
+        let answered =
+            self.frame.questions.iter().filter_map(|question| Some(question.answer.as_ref()?.answered_at_ms));
+        answered.chain(report.last_event_at_ms).max().unwrap_or(0).max(self.frame.checkpoint.clock_ms)
     }
 
     /// Executes tasks at once and merges their records. The longest part of an engine's life is spent here.
-    async fn execute(&mut self, ready: Vec<PlannedTask>) -> Result<StepReport, Error> {
+    async fn execute(
+        &mut self,
+        ready: Vec<PlannedTask>,
+        steps_left: u32,
+    ) -> Result<Result<StepReport, StepError>, Error> {
         let mut report = StepReport::default();
         let mut heartbeat = self.heartbeat().await;
-        let mut waiting = ready.into_iter();
-        if waiting.len() == 1
-            && let Some(planned) = waiting.next()
-        {
-            // Most steps have one task: it needs no other thread, and waking one costs more than most nodes do.
-            let mut running = pin!(task::run(Arc::clone(&self.context), self.assignment(planned)));
-            // A sign of life is written beside the task, never instead of it: both write through one ledger, in turn, and the task may have
-            // its turn when the sign of life falls due.
-            let mut beat: Option<SignOfLife> = None;
-            let result = loop {
-                tokio::select! {
-                    biased;
-                    result = &mut running => break result?,
-                    written = async { match beat.as_mut() { Some(beat) => beat.await, None => std::future::pending().await } } => {
-                        written?;
-                        beat = None;
-                    }
-                    _ = heartbeat.tick(), if beat.is_none() => {
-                        let ledger = Arc::clone(&self.context.ledger);
-                        beat = Some(Box::pin(async move { ledger.store(Write::default()).await }));
-                    }
-                }
-            };
-            if let Some(beat) = beat {
-                // It may have taken with it what was held back.
-                beat.await?;
-            }
-            self.take(result, false, &mut report).await?;
-            return Ok(report);
-        }
-        let mut running = JoinSet::new();
+        let mut states = match self.states(steps_left) {
+            Ok(states) => states,
+            Err(source) => return Ok(Err(StepError::State { node: None, source })),
+        };
+        let mut questions = self.questions_by_task();
+        let mut waiting = VecDeque::from(ready);
+        let mut lanes: Option<Lanes> = None;
         loop {
-            while running.len() < self.config.tasks_max
-                && let Some(planned) = waiting.next()
+            if lanes.is_none()
+                && waiting.len() == 1
+                && let Some(planned) = waiting.pop_front()
             {
-                running.spawn(task::run(Arc::clone(&self.context), self.assignment(planned)));
+                // Most steps have one task: it needs no other thread, and waking one costs more than most nodes do.
+                let assignment = self.assignment(planned, &mut states, &mut questions);
+                let result = self.run_here(assignment, &mut heartbeat).await?;
+                self.take(result, &mut waiting, false, &mut report).await?;
+                continue;
             }
-            let result = tokio::select! {
-                joined = running.join_next() => match joined {
-                    Some(Ok(result)) => result?,
-                    // A panic in the host's own code: the claim ends here, what is stored stays.
-                    Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-                    None => return Ok(report),
-                },
+            let lanes = lanes.get_or_insert_with(|| {
+                Lanes::new(Arc::clone(&self.context), self.context.claimed.config.tasks_max)
+            });
+            for planned in std::mem::take(&mut waiting) {
+                lanes.push(self.assignment(planned, &mut states, &mut questions));
+            }
+            if lanes.open() == 0 {
+                return Ok(Ok(report));
+            }
+            let results = tokio::select! {
+                results = lanes.next() => results?,
                 _ = heartbeat.tick() => {
-                    self.context.ledger.store(Write::default()).await?;
+                    self.context.ledger().store(Write::default()).await?;
                     continue;
                 }
             };
-            let others_run = !running.is_empty() || waiting.len() > 0;
-            self.take(result, others_run, &mut report).await?;
+            let mut left = results.len() + lanes.open();
+            for result in results {
+                left -= 1;
+                self.take(result, &mut waiting, left > 0, &mut report).await?;
+            }
         }
+    }
+
+    async fn run_here(&self, assignment: Assignment, heartbeat: &mut Interval) -> Result<TaskResult, Error> {
+        let mut running = pin!(task::run(Arc::clone(&self.context), assignment));
+        // A sign of life is written beside the task, never instead of it: both write through one ledger, in turn, and the task may have its turn
+        // when the sign of life falls due.
+        let mut beat: Option<SignOfLife> = None;
+        let result = loop {
+            tokio::select! {
+                biased;
+                result = &mut running => break result?,
+                written = async { match beat.as_mut() { Some(beat) => beat.await, None => std::future::pending().await } } => {
+                    written?;
+                    beat = None;
+                }
+                _ = heartbeat.tick(), if beat.is_none() => {
+                    let ledger = Arc::clone(self.context.ledger());
+                    beat = Some(Box::pin(async move { ledger.store(Write::default()).await }));
+                }
+            }
+        };
+        if let Some(beat) = beat {
+            // It may have taken with it what was held back.
+            beat.await?;
+        }
+        Ok(result)
     }
 
     /// Prolongs the claim while tasks run. What was held back waits no longer than a quick step takes.
     async fn heartbeat(&self) -> Interval {
-        let prolong_every = Duration::from_millis((self.config.lease_ms / 3).max(1));
-        let held_back = self.context.ledger.held_back().await > 0;
-        let first = if held_back { self.config.quick.min(prolong_every) } else { prolong_every };
+        let config = &self.context.claimed.config;
+        let prolong_every = Duration::from_millis((config.lease_ms / 3).max(1));
+        let held_back = self.context.ledger().held_back().await > 0;
+        let first = if held_back { config.quick.min(prolong_every) } else { prolong_every };
         tokio::time::interval_at(Instant::now() + first, prolong_every)
     }
 
-    fn assignment(&self, planned: PlannedTask) -> Assignment {
-        let node = self.context.graph.nodes.get(&planned.node);
-        let state = match node.and_then(|node| node.reads.as_ref()) {
-            Some(reads) => reads
-                .iter()
-                .filter_map(|channel| Some((channel.to_string(), self.values.get(channel.as_str())?.clone())))
-                .collect(),
-            None => self.values.clone(),
-        };
+    /// What the tasks of the step see: the checkpoint's values, and what callers wrote since.
+    fn states(&self, steps_left: u32) -> Result<States, StateError> {
+        let written = plan::commands(self.frame.tasks.values());
+        States::new(Arc::clone(&self.context.version.graph), &self.frame.values, &written, steps_left)
+    }
+
+    fn questions_by_task(&self) -> HashMap<TaskId, Vec<QuestionRecord>> {
+        let mut by_task: HashMap<TaskId, Vec<QuestionRecord>> = HashMap::new();
+        for question in &self.frame.questions {
+            by_task.entry(question.task.clone()).or_default().push(question.clone());
+        }
+        by_task
+    }
+
+    fn assignment(
+        &mut self,
+        planned: PlannedTask,
+        states: &mut States,
+        questions: &mut HashMap<TaskId, Vec<QuestionRecord>>,
+    ) -> Assignment {
+        let recorded = self.frame.tasks.get(&planned.id);
+        let (state, steps_left) = states.of(&planned.node, recorded.and_then(|record| record.steps_left), &self.frame.values);
         Assignment {
-            checkpoint: self.checkpoint.clone(),
+            checkpoint: Arc::clone(&self.frame.checkpoint),
             state,
-            questions: self.questions.iter().filter(|question| question.task == planned.id).cloned().collect(),
-            executions: self.tasks.iter().find(|task| task.id == planned.id).map_or(0, |task| task.executions),
+            steps_left,
+            questions: questions.remove(&planned.id).unwrap_or_default(),
+            executions: recorded.map_or(0, |task| task.executions),
+            child: self.frame.children.remove(&planned.id),
+            kept: self.kept.get(&planned.node).cloned(),
             planned,
         }
     }
 
-    /// Merges one task's result. It is stored at once where it took effort or had effects and others still run (DESIGN 6.2).
-    async fn take(&mut self, result: TaskResult, others_run: bool, report: &mut StepReport) -> Result<(), Error> {
-        let slow = result.elapsed > self.config.quick;
-        report.performed |= result.performed;
+    /// Merges one task's result. It is stored at once where it took effort or had effects and others still run (DESIGN 6.2). A failed task makes room
+    /// for its error handler.
+    async fn take(
+        &mut self,
+        result: TaskResult,
+        waiting: &mut VecDeque<PlannedTask>,
+        others_run: bool,
+        report: &mut StepReport,
+    ) -> Result<(), Error> {
+        let slow = result.elapsed > self.context.claimed.config.quick;
+        report.performed |= result.performed || !result.write.hits.is_empty();
         report.slow |= slow;
-        report.last_outcome_at_ms = report.last_outcome_at_ms.max(result.last_outcome_at_ms);
-        self.tasks.retain(|task| task.id != result.record.id);
-        self.tasks.push(result.record.clone());
-        self.questions.extend(result.question.clone());
-        let (tasks, questions, operations, hits) =
-            (vec![result.record], result.question.into_iter().collect(), result.operations, result.hits);
-        if others_run && (slow || result.performed) {
-            self.context.ledger.store(Write { tasks, questions, operations, hits, ..Write::default() }).await
+        report.drained |= result.drained;
+        report.last_event_at_ms = report.last_event_at_ms.max(result.last_event_at_ms);
+        if let Some(kept) = result.kept {
+            self.kept.insert(result.record.node.clone(), kept);
+        }
+        waiting.extend(result.planned.and_then(|planned| self.handler(&planned, &result.record)));
+        let mut write = result.write;
+        if self.context.keeps {
+            self.tell_ended(&mut write, &result.record, result.question.as_ref(), result.cached);
+            write.tasks.push(result.record.clone());
+            write.questions.extend(result.question.clone());
+        }
+        self.frame.questions.extend(result.question);
+        self.frame.tasks.insert(result.record.id.clone(), result.record);
+        if (others_run || !waiting.is_empty()) && (slow || result.performed) {
+            self.context.ledger().store(write).await
         } else {
-            report.write.tasks.extend(tasks);
-            report.write.questions.extend::<Vec<QuestionRecord>>(questions);
-            report.write.operations.extend(operations);
-            report.performed |= !hits.is_empty();
-            report.write.hits.extend(hits);
+            report.write.extend(write);
             Ok(())
         }
     }
 
-    /// Moves to the next checkpoint; true when the thread is finished.
-    async fn advance(&mut self, report: StepReport, next: NewCheckpoint) -> Result<bool, Error> {
-        let StepReport { mut write, performed, slow, .. } = report;
-        let finished = next.record.next.is_empty();
-        next.patch.apply(&mut self.values);
-        self.checkpoint = next.record.clone();
-        self.tasks.clear();
-        self.questions.clear();
-        if finished {
-            write.checkpoint = Some(next);
-            self.end(write, ThreadStatus::Done, None).await?;
-            return Ok(true);
+    /// The task that takes the place of a failed one.
+    fn handler(&self, failed: &PlannedTask, record: &TaskRecord) -> Option<PlannedTask> {
+        if record.status != TaskStatus::Failed || !plan::is_handled(record) {
+            return None;
         }
-        let ledger = &self.context.ledger;
-        if !performed && !slow && ledger.held_back().await < self.config.run_ahead_max {
-            ledger.hold_back(next, write.tasks).await;
+        let handler = self.context.version.node(&failed.node)?.error_handler.as_ref()?;
+        let thread = &self.context.claimed.thread;
+        Some(failed.handler(thread, &self.frame.checkpoint.id, handler, record.error.as_ref()))
+    }
+
+    /// Moves to the next checkpoint; gives a report when there is a reason to stop there.
+    async fn advance(&mut self, report: StepReport, next: NewCheckpoint) -> Result<Option<FrameReport>, Error> {
+        let StepReport { mut write, performed, slow, last_event_at_ms, .. } = report;
+        next.patch.apply(&mut self.frame.values);
+        let frame = &mut self.frame;
+        frame.checkpoint = Arc::new(next.record.clone());
+        frame.tasks.clear();
+        frame.questions.clear();
+        frame.children.clear();
+        if self.context.keeps {
+            self.tell_checkpoint(&mut write);
+            write.checkpoints.push(next);
+            write.tasks.extend(self.link_at_head());
+        }
+        let record = &self.frame.checkpoint;
+        let end = if record.next.is_empty() {
+            Some(FrameEnd::Done)
+        } else if self.breaks_after(record) || self.breaks_before(&record.next) {
+            if self.context.keeps {
+                write.tasks.push(self.pause_record());
+            }
+            Some(FrameEnd::Waiting)
+        } else if self.context.keeps && self.context.claimed.options.drain.is_requested() {
+            Some(FrameEnd::Drained)
         } else {
-            write.checkpoint = Some(next);
+            None
+        };
+        if let Some(end) = end {
+            let stopped = self.stopped(end, write);
+            return Ok(Some(FrameReport { performed, last_event_at_ms, ..stopped }));
+        }
+        let ledger = self.context.ledger();
+        let run_ahead_max = self.context.claimed.config.run_ahead_max;
+        if !self.context.keeps {
+            // Nothing but operations is stored of a subgraph that keeps nothing.
+            if !write.operations.is_empty() || !write.hits.is_empty() {
+                ledger.store(write).await?;
+            }
+        } else if !performed && !slow && ledger.held_back().await < run_ahead_max {
+            ledger.hold_back(write, true).await;
+        } else {
             ledger.store(write).await?;
         }
-        Ok(false)
+        Ok(None)
     }
 
-    /// Gives the thread back with unfinished tasks: failed when one failed, waiting otherwise.
-    async fn park(&self, write: Write) -> Result<(), Error> {
-        let error = self
-            .tasks
-            .iter()
-            .filter(|task| task.status == TaskStatus::Failed)
-            .min_by(|left, right| left.path.cmp(&right.path))
-            .map(|task| task.error.clone());
-        match error {
-            Some(error) => self.end(write, ThreadStatus::Failed, error).await,
-            None => self.end(write, ThreadStatus::Interrupted, None).await,
+    /// Stops with unfinished tasks: failed when one failed, waiting otherwise.
+    fn parked(&mut self, planned: &[PlannedTask], report: StepReport) -> FrameReport {
+        let (mut failed, mut in_doubt) = (None, None);
+        for task in planned {
+            let Some(record) = self.frame.tasks.get(&task.id) else { continue };
+            // An error handler that failed, or waits, stands for the task whose place it took.
+            let handler = self.handler(task, record).and_then(|handler| self.frame.tasks.get(&handler.id));
+            let record = handler.unwrap_or(record);
+            match record.status {
+                TaskStatus::Failed if failed.is_none() => failed = Some(record.error.clone()),
+                TaskStatus::InDoubt if in_doubt.is_none() => in_doubt = Some(record.error.clone()),
+                _ => {}
+            }
+        }
+        let end = match (failed, report.drained, in_doubt) {
+            (Some(error), ..) => FrameEnd::Failed(error),
+            (None, true, _) => FrameEnd::Drained,
+            (None, false, Some(error)) => FrameEnd::InDoubt(error),
+            (None, false, None) => FrameEnd::Waiting,
+        };
+        self.ended(end, report)
+    }
+
+    fn refused(&mut self, error: &StepError, report: StepReport) -> FrameReport {
+        self.ended(FrameEnd::Failed(Some(error.to_thread_error())), report)
+    }
+
+    fn left(&mut self, command: Command, report: StepReport) -> FrameReport {
+        self.ended(FrameEnd::Left(command), report)
+    }
+
+    fn ended(&mut self, end: FrameEnd, report: StepReport) -> FrameReport {
+        let StepReport { write, performed, last_event_at_ms, .. } = report;
+        FrameReport { performed, last_event_at_ms, ..self.stopped(end, write) }
+    }
+
+    fn stopped(&mut self, end: FrameEnd, write: Write) -> FrameReport {
+        FrameReport {
+            end,
+            checkpoint: Arc::clone(&self.frame.checkpoint),
+            values: std::mem::take(&mut self.frame.values),
+            write,
+            performed: false,
+            last_event_at_ms: None,
         }
     }
 
-    async fn end(&self, write: Write, status: ThreadStatus, error: Option<ThreadError>) -> Result<(), Error> {
-        self.context.ledger.store(Write { end: Some((status, error)), ..write }).await
+    /// The parent's task with this graph at its head.
+    fn link_at_head(&self) -> Option<TaskRecord> {
+        let link = self.frame.link.as_ref()?;
+        Some(TaskRecord {
+            child: Some(self.frame.checkpoint.id.clone()),
+            updated_at_ms: self.context.ledger().now_ms(),
+            ..link.clone()
+        })
+    }
+
+    fn is_paused_here(&self) -> bool {
+        self.frame.tasks.values().any(|record| record.path == PAUSE)
+    }
+
+    fn pause_record(&self) -> TaskRecord {
+        pause_record(&self.context.claimed.thread, &self.frame.checkpoint, self.context.ledger().now_ms())
+    }
+
+    fn breaks_before(&self, next: &[Trigger]) -> bool {
+        let called = self.called_breakpoints().map(|breakpoints| &breakpoints.before);
+        next.iter().any(|trigger| match trigger {
+            Trigger::Pull(node) | Trigger::Push { node, .. } => {
+                called.is_some_and(|selection| selection.contains(node))
+                    || self.context.version.node(node).is_some_and(|node| node.interrupt_before)
+            }
+            Trigger::Start => false,
+        })
+    }
+
+    fn breaks_after(&self, checkpoint: &CheckpointRecord) -> bool {
+        let called = self.called_breakpoints().map(|breakpoints| &breakpoints.after);
+        checkpoint.writers.iter().any(|node| {
+            called.is_some_and(|selection| selection.contains(node))
+                || self.context.version.node(node).is_some_and(|node| node.interrupt_after)
+        })
+    }
+
+    /// Breakpoints that came with the call are those of the thread's own graph.
+    fn called_breakpoints(&self) -> Option<&crate::engine::Breakpoints> {
+        self.context.namespace.is_root().then_some(&self.context.claimed.options.breakpoints)
+    }
+
+    /// A run that goes on first tells where it is: the results that are there already.
+    fn tell_what_is_known(&self) {
+        let ledger = self.context.ledger();
+        if !ledger.tells() || !self.context.keeps {
+            return;
+        }
+        let (namespace, step) = (&self.context.namespace, self.frame.checkpoint.step);
+        ledger.tell(namespace, step, || EventKind::Checkpoint {
+            record: Box::new((*self.frame.checkpoint).clone()),
+            values: self.values_with_commands(),
+        });
+        if !self.frame.resumed {
+            return;
+        }
+        let mut done: Vec<&TaskRecord> =
+            self.frame.tasks.values().filter(|record| record.status == TaskStatus::Done && record.path != plan::INPUT).collect();
+        done.sort_by(|left, right| left.path.cmp(&right.path));
+        for record in done {
+            ledger.tell(namespace, step + 1, || EventKind::TaskEnded {
+                record: Box::new(record.clone()),
+                question: None,
+                cached: true,
+            });
+        }
+    }
+
+    /// The checkpoint's values with what callers wrote since (R28).
+    fn values_with_commands(&self) -> Map<String, Value> {
+        let written = plan::commands(self.frame.tasks.values());
+        let mut values = self.frame.values.clone();
+        // What does not fit fails the step when it is applied, and says so there.
+        if let Ok(patch) = apply::reduce_all(&self.context.version.graph, &values, &written, &[]) {
+            patch.apply(&mut values);
+        }
+        values
+    }
+
+    fn tell_ended(&self, write: &mut Write, record: &TaskRecord, question: Option<&QuestionRecord>, cached: bool) {
+        let ledger = self.context.ledger();
+        if ledger.tells() {
+            let kind = EventKind::TaskEnded {
+                record: Box::new(record.clone()),
+                question: question.cloned().map(Box::new),
+                cached,
+            };
+            write.events.push(ledger.event(&self.context.namespace, self.frame.checkpoint.step + 1, kind));
+        }
+    }
+
+    fn tell_checkpoint(&self, write: &mut Write) {
+        let ledger = self.context.ledger();
+        if ledger.tells() {
+            let kind = EventKind::Checkpoint {
+                record: Box::new((*self.frame.checkpoint).clone()),
+                values: self.frame.values.clone(),
+            };
+            write.events.push(ledger.event(&self.context.namespace, self.frame.checkpoint.step, kind));
+        }
+    }
+}
+
+/// The record that a thread paused at a checkpoint: whoever continues it passes the breakpoints there.
+pub(crate) fn pause_record(
+    thread: &holdpoint_graph::ids::ThreadId,
+    checkpoint: &CheckpointRecord,
+    now_ms: u64,
+) -> TaskRecord {
+    let first = checkpoint.next.iter().find_map(|trigger| match trigger {
+        Trigger::Pull(node) | Trigger::Push { node, .. } => Some(node.clone()),
+        Trigger::Start => None,
+    });
+    TaskRecord {
+        id: TaskId::derive(thread, &checkpoint.id, PAUSE),
+        checkpoint: checkpoint.id.clone(),
+        node: first.unwrap_or_else(|| NodeName::parse(PAUSE).expect("invariant: a valid name")),
+        path: PAUSE.into(),
+        status: TaskStatus::Paused,
+        executions: 0,
+        result: None,
+        error: None,
+        child: None,
+        steps_left: None,
+        updated_at_ms: now_ms,
     }
 }
 

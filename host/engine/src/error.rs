@@ -1,10 +1,12 @@
 //! How the engine refuses and fails. Nothing was written unless a variant says so.
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, OperationId, QuestionId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, GraphName, Namespace, NodeName, OperationId, QuestionId, ThreadId};
 use holdpoint_graph::operation::{NoteKind, OperationRecord, OperationState};
 use holdpoint_graph::state::StateError;
 use holdpoint_store::{QuestionRecord, QuestionStatus, ThreadStatus};
+
+use crate::apply::StepError;
 
 /// Why the engine did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +140,58 @@ pub enum Error {
         /// The operation.
         operation: OperationId,
     },
+    /// No such node.
+    #[error("graph {graph} has no node {node:?}")]
+    UnknownNode {
+        /// What was named.
+        node: String,
+        /// The graph.
+        graph: GraphName,
+    },
+    /// An update that does not say for whom it speaks, and the history does not either (R45).
+    #[error("the update does not say for which node it speaks{}", candidates_text(.candidates))]
+    AmbiguousUpdate {
+        /// The nodes that finished last.
+        candidates: Vec<NodeName>,
+    },
+    /// An update without supersteps.
+    #[error("there are no updates")]
+    NoUpdates,
+    /// A superstep without updates.
+    #[error("a superstep has no updates")]
+    EmptySuperstep,
+    /// What can only stand alone stands among other updates, or brings values that it cannot take.
+    #[error("{0} cannot stand there")]
+    NotInBulk(&'static str),
+    /// An update or a command that does not fit the graph.
+    #[error("the update is not valid: {0}")]
+    InvalidUpdate(Box<StepError>),
+    /// A checkpoint of a subgraph where one of the thread's own graph is needed.
+    #[error("checkpoint {checkpoint} belongs to the subgraph {namespace}")]
+    InSubgraph {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// Its namespace.
+        namespace: Namespace,
+    },
+    /// A command for a thread that neither waits nor is paused.
+    #[error("thread {thread} is {} and waits for nothing", .status.name())]
+    NotWaiting {
+        /// The thread.
+        thread: ThreadId,
+        /// What it is doing.
+        status: ThreadStatus,
+    },
+    /// A waiting thread would be another on the version that it is to go on with.
+    #[error("thread {thread} cannot go on with graph {to}: {}", .differences.join("; "))]
+    NotMigratable {
+        /// The thread.
+        thread: ThreadId,
+        /// The version.
+        to: Digest,
+        /// Everything that differs.
+        differences: Vec<String>,
+    },
     /// The store refused or failed. Where it says unavailable, whether a write took place is unknown until the thread is read again.
     #[error(transparent)]
     Store(#[from] holdpoint_store::Error),
@@ -171,6 +225,15 @@ impl Error {
             Self::NotSettledYet { .. } => "HP0432",
             Self::NoReason => "HP0433",
             Self::DeleteInDoubt { .. } => "HP0434",
+            Self::UnknownNode { .. } => "HP0435",
+            Self::AmbiguousUpdate { .. } => "HP0436",
+            Self::NoUpdates => "HP0437",
+            Self::EmptySuperstep => "HP0438",
+            Self::NotInBulk(_) => "HP0439",
+            Self::InvalidUpdate(error) => error.code(),
+            Self::InSubgraph { .. } => "HP0440",
+            Self::NotWaiting { .. } => "HP0441",
+            Self::NotMigratable { .. } => "HP0442",
             Self::Store(error) => error.code(),
         }
     }
@@ -217,6 +280,19 @@ impl Error {
             Self::NoReason => "say why: it is kept with the operation for ever".into(),
             Self::DeleteInDoubt { .. } => "settle the operation first: `holdpoint operations resolve`".into(),
             Self::NotReplayable(_) => "replay from the checkpoint after it, or give the input anew".into(),
+            Self::UnknownNode { .. } => "name a node of the graph; `holdpoint graph show` draws it".into(),
+            Self::AmbiguousUpdate { .. } => "say for which node the update speaks".into(),
+            Self::NoUpdates => "give at least one superstep of updates".into(),
+            Self::EmptySuperstep => "give each superstep at least one update".into(),
+            Self::NotInBulk(_) => {
+                "give __copy__ and END alone and without values, and __input__ alone in its superstep".into()
+            }
+            Self::InvalidUpdate(error) => error.cure(),
+            Self::InSubgraph { .. } => "name a checkpoint of the thread's own graph: its subgraphs run again with it".into(),
+            Self::NotWaiting { .. } => "give new input, or update the thread's state".into(),
+            Self::NotMigratable { .. } => {
+                "let the thread go on with the version that it has, or deploy one that does the same up to here".into()
+            }
             Self::Store(error) => store_cure(error).into(),
         }
     }
@@ -239,6 +315,16 @@ fn store_cure(error: &holdpoint_store::Error) -> &'static str {
             "check that the store can be reached, then resume the thread: what was acknowledged is there"
         }
         Store::Corrupt(_) => "restore the store from a backup",
+    }
+}
+
+fn candidates_text(candidates: &[NodeName]) -> String {
+    match candidates {
+        [] => String::new(),
+        several => {
+            let names: Vec<&str> = several.iter().map(NodeName::as_str).collect();
+            format!("; {} finished last together", names.join(", "))
+        }
     }
 }
 

@@ -4,32 +4,59 @@
 //!
 //! # Layout
 //!
+//! * [`version`]: a graph with its subgraphs.
 //! * [`plan`]: from a snapshot to the tasks that run next. Pure.
-//! * [`apply`]: from the tasks' results to the next checkpoint. Pure.
+//! * [`apply`], `upcoming`: from the tasks' results to the next checkpoint. Pure.
+//! * [`update`]: a caller's update as the next checkpoint; [`patch`]: from one state to another; `subgraph`: what graphs hand each other. Pure.
 //! * [`answers`]: which answer belongs to which question. Pure.
-//! * [`claim`]: who may advance a thread. Pure.
+//! * [`claim`]: who may advance a thread. [`prune`]: what of a thread's history has to stay. Pure.
 //! * [`view`]: a thread as its users see it. Pure.
 //! * [`engine`]: the handle: start, answer, continue, read.
-//! * `driver`, `task`, `ledger`: the thin asynchronous edge: executes tasks, retries, commits.
+//! * [`events`]: what happens in a run, told while it happens; [`stream`]: as LangGraph's streams. Pure.
+//! * [`transfer`]: a thread as one value. [`recording`]: what a thread was given from outside. [`verify`]: whether its history is what its nodes do.
+//! * `driver`, `lanes`, `task`, `child`, `states`, `ledger`: the thin asynchronous edge: executes tasks, retries, commits.
 //! * [`error`]: how it fails.
+
+pub mod version;
 
 pub mod plan;
 
 pub mod apply;
+pub mod patch;
+pub mod update;
+
+mod subgraph;
+mod upcoming;
 
 pub mod answers;
 pub mod claim;
+pub mod prune;
 pub mod view;
+
+pub mod events;
+pub mod recording;
+pub mod stream;
+pub mod transfer;
+
+pub mod verify;
 
 pub mod engine;
 
+mod child;
 mod driver;
+mod lanes;
 mod ledger;
+mod states;
 mod task;
 
 pub mod error;
 
 pub use answers::Answers;
-pub use engine::{Config, Deployment, Engine, Input, Word};
+pub use engine::{
+    Breakpoints, Config, Deployment, Engine, Input, PruneReport, PruneRequest, Repetition, RunOptions, Selection, Word,
+};
 pub use error::Error;
+pub use events::{Drain, Event, EventKind, EventSink};
+pub use update::{AsNode, Update};
+pub use version::Version;
 pub use view::{HistoryEntry, Interrupt, InterruptKind, TaskView, ThreadView};

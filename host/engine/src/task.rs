@@ -3,85 +3,210 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdpoint_graph::definition::{Graph, Node, Retry};
-use holdpoint_graph::ids::{Epoch, ThreadId};
-use holdpoint_graph::nodes::{NodeCall, NodeOutcome, Nodes, Question, RecordedAnswer, TaskIdentity};
+use holdpoint_graph::definition::{CachePolicy, Component, Limits, Node, Retry, Work};
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::{Epoch, Namespace, QuestionId, TaskId, ThreadId};
+use holdpoint_graph::nodes::{
+    NodeCall, NodeOutcome, Nodes, Question, RecordedAnswer, State, TaskIdentity, TaskJournal,
+};
 use holdpoint_graph::operation::{OperationHit, OperationRecord, OperationState};
-use holdpoint_graph::{definition::Component, definition::Limits};
-use holdpoint_store::{CheckpointRecord, QuestionRecord, QuestionStatus, TaskRecord, TaskStatus, ThreadError};
+use holdpoint_store::{
+    CacheRecord, CheckpointRecord, QuestionRecord, QuestionStatus, Snapshot, TaskRecord, TaskStatus, ThreadError,
+};
 use serde_json::{Map, Value, json};
 
+use crate::child::{self, Kept};
+use crate::engine::{Config, RunOptions};
 use crate::error::Error;
+use crate::events::EventKind;
 use crate::ledger::{Ledger, TaskScribe, Write};
 use crate::plan::PlannedTask;
+use crate::version::Version;
 
 /// The key of a question's policy that holds the evidence of the host's own questions.
 pub(crate) const EVIDENCE: &str = "evidence";
 
-/// What all tasks of a claim share.
-pub(crate) struct Context {
-    pub(crate) graph: Arc<Graph>,
+/// What all of a claim shares.
+pub(crate) struct Claimed {
     pub(crate) nodes: Arc<dyn Nodes>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) thread: ThreadId,
     pub(crate) lineage: ThreadId,
     pub(crate) epoch: Epoch,
+    pub(crate) config: Config,
+    pub(crate) options: RunOptions,
+}
+
+/// What all tasks of one run of a graph share.
+pub(crate) struct Context {
+    pub(crate) claimed: Arc<Claimed>,
+    pub(crate) version: Arc<Version>,
+    pub(crate) namespace: Namespace,
+    /// Whether checkpoints, tasks and questions are stored: not inside a subgraph that keeps nothing.
+    pub(crate) keeps: bool,
+}
+
+impl Context {
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.claimed.ledger
+    }
 }
 
 /// Everything about a task that its executions depend on.
 pub(crate) struct Assignment {
     pub(crate) planned: PlannedTask,
-    pub(crate) checkpoint: CheckpointRecord,
-    pub(crate) state: Map<String, Value>,
+    pub(crate) checkpoint: Arc<CheckpointRecord>,
+    pub(crate) state: State,
     /// Questions that it asked before.
     pub(crate) questions: Vec<QuestionRecord>,
     /// Executions recorded before.
     pub(crate) executions: u32,
+    /// Supersteps left, where the node reads managed values.
+    pub(crate) steps_left: Option<u32>,
+    /// The run of its subgraph as it was left.
+    pub(crate) child: Option<Snapshot>,
+    /// Where the last call of its subgraph ended in this claim, for one that is kept per thread.
+    pub(crate) kept: Option<Kept>,
+}
+
+impl Assignment {
+    /// What the ids of its unnamed operations derive from.
+    pub(crate) fn operations(&self, lineage: &ThreadId) -> TaskId {
+        operations_of(lineage, &self.checkpoint, &self.planned.path)
+    }
+
+    /// What its node is told of it.
+    pub(crate) fn identity(
+        &self,
+        version: &Version,
+        thread: &ThreadId,
+        lineage: &ThreadId,
+        epoch: Epoch,
+    ) -> TaskIdentity {
+        TaskIdentity {
+            graph: version.graph.name.clone(),
+            thread: thread.clone(),
+            lineage: lineage.clone(),
+            checkpoint: self.checkpoint.id.clone(),
+            step: u64::try_from(self.step()).unwrap_or(0),
+            node: self.planned.node.clone(),
+            id: self.planned.id.clone(),
+            operations: self.operations(lineage),
+            epoch,
+        }
+    }
+
+    /// The superstep that its results lead to.
+    pub(crate) fn step(&self) -> i64 {
+        self.checkpoint.step + 1
+    }
+}
+
+/// What the ids of the unnamed operations of a checkpoint's task derive from.
+pub(crate) fn operations_of(lineage: &ThreadId, checkpoint: &CheckpointRecord, path: &str) -> TaskId {
+    let kept = checkpoint.kept_operations.get(path).cloned();
+    kept.unwrap_or_else(|| TaskId::derive(lineage, &checkpoint.anchor, path))
 }
 
 /// How a task ended, for now.
 pub(crate) struct TaskResult {
     pub(crate) record: TaskRecord,
+    /// The question that it asks itself; those of a subgraph are in `write`.
     pub(crate) question: Option<QuestionRecord>,
-    /// Operations with an outcome that are not stored yet.
-    pub(crate) operations: Vec<OperationRecord>,
-    /// Records of other threads that answered, not stored yet.
-    pub(crate) hits: Vec<OperationHit>,
+    /// What else is not stored yet.
+    pub(crate) write: Write,
     /// Whether any operation was performed or recorded in this claim.
     pub(crate) performed: bool,
-    /// When the last operation's outcome was known.
-    pub(crate) last_outcome_at_ms: Option<u64>,
+    /// When something from outside last reached it: an operation's outcome, or what its subgraph knows.
+    pub(crate) last_event_at_ms: Option<u64>,
     pub(crate) elapsed: Duration,
+    /// Its result was used again.
+    pub(crate) cached: bool,
+    /// It stopped because somebody asked all runs to.
+    pub(crate) drained: bool,
+    /// Where its subgraph ended, for one that is kept per thread.
+    pub(crate) kept: Option<Kept>,
+    /// The task, where an error handler may have to take its place.
+    pub(crate) planned: Option<PlannedTask>,
+}
+
+impl TaskResult {
+    pub(crate) fn new(record: TaskRecord, begun: Instant) -> Self {
+        Self {
+            record,
+            question: None,
+            write: Write::default(),
+            performed: false,
+            last_event_at_ms: None,
+            elapsed: begun.elapsed(),
+            cached: false,
+            drained: false,
+            kept: None,
+            planned: None,
+        }
+    }
 }
 
 /// Executes a task until it is done, waits for somebody, or has used up its retries.
 pub(crate) async fn run(context: Arc<Context>, assignment: Assignment) -> Result<TaskResult, Error> {
     let begun = Instant::now();
-    let node = context.graph.nodes.get(&assignment.planned.node).cloned();
-    let Some(node) = node else {
+    let planned = &assignment.planned;
+    context.ledger().tell(&context.namespace, assignment.step(), || EventKind::TaskStarted {
+        task: planned.id.clone(),
+        node: planned.node.clone(),
+        argument: planned.argument.clone(),
+    });
+    let version = Arc::clone(&context.version);
+    let Some(node) = version.node(&planned.node) else {
         // A deployed graph is validated and pinned, so only a damaged store leads here.
-        let reason = format!("the graph has no node {}", assignment.planned.node);
-        return Ok(ended(&context, &assignment, NodeOutcome::HostFault(reason), 0, &mut Progress::default(), begun));
+        let reason = format!("the graph has no node {}", planned.node);
+        return Ok(ended(&context, &assignment, NodeOutcome::HostFault(reason), 0, Progress::default(), begun));
     };
+    let planned = node.error_handler.is_some().then(|| planned.clone());
+    let result = match &node.work {
+        Work::Component(component) => execute(context, assignment, node, component, begun).await?,
+        // Boxed: it is large, and every task's future would be as large.
+        Work::Subgraph(_) => Box::pin(child::run(context, assignment, begun)).await?,
+    };
+    Ok(TaskResult { planned, ..result })
+}
+
+async fn execute(
+    context: Arc<Context>,
+    assignment: Assignment,
+    node: &Node,
+    component: &Component,
+    begun: Instant,
+) -> Result<TaskResult, Error> {
+    let Component::Digest(component) = component else {
+        let reason = format!("the component of node {} is not deployed", assignment.planned.node);
+        return Ok(ended(&context, &assignment, NodeOutcome::HostFault(reason), 0, Progress::default(), begun));
+    };
+    let cache = node.cache.filter(|_| assignment.questions.is_empty() && assignment.executions == 0);
+    let cache = cache.map(|policy| (policy, cache_key(node, component, &assignment)));
+    if let Some((_, key)) = &cache
+        && let Some(command) = context.ledger().cached(key).await?
+    {
+        let mut result =
+            ended(&context, &assignment, NodeOutcome::Completed(command), 0, Progress::default(), begun);
+        result.cached = true;
+        return Ok(result);
+    }
     let mut progress = Progress::default();
     let mut attempt = 1;
     loop {
-        let report = match call(&context, &assignment, &node) {
-            Ok(call) => context.nodes.run(call).await,
-            Err(reason) => {
-                return Ok(ended(&context, &assignment, NodeOutcome::HostFault(reason), attempt, &mut progress, begun));
-            }
-        };
+        let report = context.claimed.nodes.run(call(&context, &assignment, node, component)).await;
         progress.take(&report.outcome, report.operations, report.hits);
         if report.outcome == NodeOutcome::Fenced {
-            return Err(Error::TakenOver(context.thread.clone()));
+            return Err(Error::TakenOver(context.claimed.thread.clone()));
         }
         let pause = node.retry.as_ref().and_then(|retry| pause_before_retry(retry, attempt, &report.outcome));
         let Some(pause) = pause else {
-            return Ok(ended(&context, &assignment, report.outcome, attempt, &mut progress, begun));
+            let result = ended(&context, &assignment, report.outcome, attempt, progress, begun);
+            return Ok(with_cache_entry(result, cache, context.ledger().now_ms()));
         };
         tracing::info!(
-            thread = context.thread.as_str(),
+            thread = context.claimed.thread.as_str(),
             node = assignment.planned.node.as_str(),
             attempt,
             pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
@@ -91,11 +216,37 @@ pub(crate) async fn run(context: Arc<Context>, assignment: Assignment) -> Result
             // The next attempt must find them recorded.
             let operations = std::mem::take(&mut progress.operations);
             let hits = std::mem::take(&mut progress.hits);
-            context.ledger.store(Write { operations, hits, ..Write::default() }).await?;
+            context.ledger().store(Write { operations, hits, ..Write::default() }).await?;
         }
         tokio::time::sleep(pause).await;
         attempt += 1;
     }
+}
+
+/// Everything that a result depends on which may be used again.
+fn cache_key(node: &Node, component: &Digest, assignment: &Assignment) -> Digest {
+    let connectors: Vec<&str> = node.connectors.iter().map(|name| name.as_str()).collect();
+    Digest::of_json(&json!({
+        "component": component.as_str(),
+        "config": node.config,
+        "connectors": connectors,
+        "state": assignment.state.values(),
+        "argument": assignment.planned.argument,
+        "is_sent": assignment.planned.argument.is_some(),
+    }))
+}
+
+/// Keeps the result of an execution that finished and touched nothing outside.
+fn with_cache_entry(mut result: TaskResult, cache: Option<(CachePolicy, Digest)>, now_ms: u64) -> TaskResult {
+    if let Some((policy, key)) = cache
+        && !result.performed
+        && result.write.hits.is_empty()
+        && let (TaskStatus::Done, Some(command)) = (result.record.status, &result.record.result)
+    {
+        let expires_at_ms = policy.ttl_ms.map(|ttl_ms| now_ms.saturating_add(ttl_ms));
+        result.write.cache.push(CacheRecord { key, result: command.clone(), expires_at_ms });
+    }
+    result
 }
 
 /// What the attempts of a task came to so far.
@@ -121,26 +272,33 @@ impl Progress {
     }
 }
 
-fn call(context: &Arc<Context>, assignment: &Assignment, node: &Node) -> Result<NodeCall, String> {
-    let Component::Digest(component) = &node.component else {
-        return Err(format!("the component of node {} is not deployed", assignment.planned.node));
-    };
-    let identity = TaskIdentity {
-        graph: context.graph.name.clone(),
-        thread: context.thread.clone(),
-        lineage: context.lineage.clone(),
-        checkpoint: assignment.checkpoint.id.clone(),
-        step: u64::try_from(assignment.checkpoint.step + 1).unwrap_or(0),
+fn call(context: &Context, assignment: &Assignment, node: &Node, component: &Digest) -> NodeCall {
+    let claimed = &context.claimed;
+    let identity = assignment.identity(&context.version, &claimed.thread, &claimed.lineage, claimed.epoch);
+    let journal = TaskScribe {
+        ledger: Arc::clone(context.ledger()),
+        task: assignment.planned.id.clone(),
         node: assignment.planned.node.clone(),
-        id: assignment.planned.id.clone(),
-        epoch: context.epoch,
+        namespace: context.namespace.clone(),
+        step: assignment.step(),
     };
+    node_call(identity, assignment, node, component, Arc::new(journal))
+}
+
+/// What a node is called with: a function of what is recorded (`replayable`).
+pub(crate) fn node_call(
+    task: TaskIdentity,
+    assignment: &Assignment,
+    node: &Node,
+    component: &Digest,
+    journal: Arc<dyn TaskJournal>,
+) -> NodeCall {
     let time_ms = match (node.limits.time_ms, node.timeout_ms) {
         (Some(limit), Some(timeout)) => Some(limit.min(timeout)),
         (limit, timeout) => limit.or(timeout),
     };
-    Ok(NodeCall {
-        task: identity,
+    NodeCall {
+        task,
         component: component.clone(),
         state: assignment.state.clone(),
         argument: assignment.planned.argument.clone(),
@@ -149,12 +307,9 @@ fn call(context: &Arc<Context>, assignment: &Assignment, node: &Node) -> Result<
         limits: Limits { time_ms, ..node.limits },
         clock_ms: assignment.checkpoint.clock_ms,
         answers: assignment.questions.iter().filter_map(recorded_answer).collect(),
-        journal: Arc::new(TaskScribe {
-            ledger: Arc::clone(&context.ledger),
-            task: assignment.planned.id.clone(),
-            node: assignment.planned.node.clone(),
-        }),
-    })
+        effects: assignment.checkpoint.effects,
+        journal,
+    }
 }
 
 fn recorded_answer(question: &QuestionRecord) -> Option<RecordedAnswer> {
@@ -186,10 +341,10 @@ fn ended(
     assignment: &Assignment,
     outcome: NodeOutcome,
     attempts: u32,
-    progress: &mut Progress,
+    progress: Progress,
     begun: Instant,
 ) -> TaskResult {
-    let now_ms = context.ledger.now_ms();
+    let now_ms = context.ledger().now_ms();
     let node = &assignment.planned.node;
     let mut question = None;
     let mut result = None;
@@ -198,6 +353,15 @@ fn ended(
         NodeOutcome::Completed(command) => {
             result = Some(command);
             TaskStatus::Done
+        }
+        NodeOutcome::Interrupted(_) if !context.keeps => {
+            error = Some(ThreadError {
+                code: "HP0429".into(),
+                message: format!("node {node} asks a question in a subgraph that keeps nothing"),
+                node: Some(node.clone()),
+                details: None,
+            });
+            TaskStatus::Failed
         }
         NodeOutcome::Interrupted(asked) => {
             question = Some(question_record(context, assignment, asked, now_ms));
@@ -223,28 +387,41 @@ fn ended(
         }
     };
     let record = TaskRecord {
-        id: assignment.planned.id.clone(),
-        checkpoint: assignment.checkpoint.id.clone(),
-        node: node.clone(),
-        path: assignment.planned.path.clone(),
         status,
         executions: assignment.executions.saturating_add(attempts),
         result,
         error,
-        updated_at_ms: now_ms,
+        ..record(assignment, now_ms)
     };
+    let Progress { operations, hits, performed, last_outcome_at_ms } = progress;
     TaskResult {
-        record,
         question,
-        operations: std::mem::take(&mut progress.operations),
-        hits: std::mem::take(&mut progress.hits),
-        performed: progress.performed,
-        last_outcome_at_ms: progress.last_outcome_at_ms,
-        elapsed: begun.elapsed(),
+        performed,
+        last_event_at_ms: last_outcome_at_ms,
+        write: Write { operations, hits, ..Write::default() },
+        ..TaskResult::new(record, begun)
     }
 }
 
-fn failure_record(outcome: NodeOutcome, assignment: &Assignment) -> ThreadError {
+/// The record of a task of which nothing is known yet.
+pub(crate) fn record(assignment: &Assignment, now_ms: u64) -> TaskRecord {
+    TaskRecord {
+        id: assignment.planned.id.clone(),
+        checkpoint: assignment.checkpoint.id.clone(),
+        node: assignment.planned.node.clone(),
+        path: assignment.planned.path.clone(),
+        status: TaskStatus::Running,
+        executions: assignment.executions,
+        result: None,
+        error: None,
+        child: None,
+        steps_left: assignment.steps_left,
+        updated_at_ms: now_ms,
+    }
+}
+
+/// What is recorded of a task whose execution ended so.
+pub(crate) fn failure_record(outcome: NodeOutcome, assignment: &Assignment) -> ThreadError {
     let (code, message, details) = match outcome {
         NodeOutcome::Failed(failure) => (
             failure.code,
@@ -256,6 +433,11 @@ fn failure_record(outcome: NodeOutcome, assignment: &Assignment) -> ThreadError 
         NodeOutcome::Trapped(message) => ("HP0423".into(), format!("the node trapped: {message}"), None),
         NodeOutcome::LimitExceeded { limit, message } => ("HP0424".into(), message, Some(json!({ "limit": limit }))),
         NodeOutcome::HostFault(message) => ("HP0425".into(), message, None),
+        NodeOutcome::Withheld { operations } => (
+            "HP0540".into(),
+            format!("the branch performs no new operations, and the node wants {}", operations.len()),
+            Some(json!({ "operations": operations })),
+        ),
         // The caller has dealt with the others.
         other => ("HP0425".into(), format!("unexpected outcome {other:?}"), None),
     };
@@ -268,15 +450,15 @@ fn question_record(context: &Context, assignment: &Assignment, asked: Question, 
     if let Some(evidence) = asked.evidence {
         // The host's question about an operation: the node's own policy is about the node's own questions.
         policy.insert(EVIDENCE.into(), *evidence);
-    } else if let Some(interrupt) = context.graph.nodes.get(&planned.node).and_then(|node| node.interrupt.as_ref()) {
+    } else if let Some(interrupt) = context.version.node(&planned.node).and_then(|node| node.interrupt.as_ref()) {
         policy = interrupt.policy.clone();
         if let Some(schema) = &interrupt.answer_schema {
             policy.insert("answer_schema".into(), schema.document().clone());
         }
     }
     QuestionRecord {
-        id: holdpoint_graph::ids::QuestionId::derive(
-            &context.thread,
+        id: QuestionId::derive(
+            &context.claimed.thread,
             &assignment.checkpoint.id,
             &planned.id,
             asked.occurrence,

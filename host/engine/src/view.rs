@@ -1,17 +1,19 @@
 //! A thread as its users see it. Pure: from what is stored to what is shown.
 
-use holdpoint_graph::definition::Graph;
+use std::collections::HashMap;
+
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, NodeName, TaskId, ThreadId};
-use holdpoint_graph::nodes::Command;
+use holdpoint_graph::ids::{CheckpointId, Namespace, NodeName, TaskId, ThreadId};
+use holdpoint_graph::nodes::{Command, EffectMode};
 use holdpoint_store::{
     QuestionRecord, QuestionStatus, Snapshot, Source, TaskRecord, TaskStatus, ThreadError, ThreadStatus, Trigger,
 };
 use serde_json::{Map, Value, json};
 
 use crate::apply;
-use crate::plan::{PlannedTask, tasks_of};
+use crate::plan::{PlannedTask, commands, tasks_of};
 use crate::task::EVIDENCE;
+use crate::version::Version;
 
 /// A thread as it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,8 @@ pub struct ThreadView {
     pub next: Vec<NodeName>,
     /// What it waits for.
     pub interrupts: Vec<Interrupt>,
+    /// It is paused, at a static breakpoint or where an update led, and goes on when it is continued.
+    pub paused: bool,
     /// Its head.
     pub checkpoint: CheckpointId,
     /// Why it failed.
@@ -43,6 +47,8 @@ pub struct Interrupt {
     pub kind: InterruptKind,
     /// The node that waits.
     pub node: NodeName,
+    /// Which graph of the thread it belongs to.
+    pub namespace: Namespace,
     /// What is asked.
     pub value: Value,
     /// Digest of what is asked.
@@ -75,23 +81,33 @@ impl InterruptKind {
     }
 }
 
-/// One checkpoint of a thread's history, as recorded: nothing of later steps shows in it.
+/// One checkpoint of a thread.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryEntry {
     /// The checkpoint.
     pub checkpoint: CheckpointId,
     /// The one that it was made from.
     pub parent: Option<CheckpointId>,
+    /// Which graph of the thread it belongs to.
+    pub namespace: Namespace,
+    /// The graph version that runs from it.
+    pub graph: Digest,
     /// Its step.
     pub step: i64,
     /// What made it.
     pub source: Source,
+    /// Whose writes made it.
+    pub writers: Vec<NodeName>,
     /// What runs next from it; `__start__` before an input is applied.
     pub next: Vec<String>,
     /// The values at it.
     pub values: Map<String, Value>,
     /// The tasks that start from it.
     pub tasks: Vec<TaskView>,
+    /// What becomes of the effects of the branch.
+    pub effects: EffectMode,
+    /// What the caller of the run gave to be kept with it.
+    pub metadata: Map<String, Value>,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: u64,
 }
@@ -103,7 +119,11 @@ pub struct TaskView {
     pub id: TaskId,
     /// Its node.
     pub node: NodeName,
-    /// Times that the node was started for it, as far as recorded.
+    /// Its place in the step.
+    pub path: String,
+    /// How far it got; none when nothing is recorded of it.
+    pub status: Option<TaskStatus>,
+    /// Times that the node was started for it, as far as recorded. None at all for one that is done: its result came from the cache or an update.
     pub executions: u32,
     /// All questions that it asked.
     pub questions: Vec<QuestionRecord>,
@@ -111,74 +131,138 @@ pub struct TaskView {
     pub result: Option<Command>,
     /// Why it failed, or is in doubt.
     pub error: Option<ThreadError>,
+    /// For one that runs a subgraph: the newest checkpoint of its run.
+    pub child: Option<CheckpointId>,
+    /// For an unfinished one that runs a subgraph: the state of its run.
+    pub state: Option<Box<HistoryEntry>>,
 }
 
-/// A thread's live view. `graph` is none when its version is not at hand: then the values of finished tasks are not applied.
-pub fn thread_view(snapshot: &Snapshot, graph: Option<&Graph>) -> ThreadView {
-    let planned = tasks_of(&snapshot.thread.id, &snapshot.checkpoint);
-    let unfinished = planned.iter().filter(|task| finished_command(task, &snapshot.tasks).is_none());
+/// A thread's live view. `version` is none when it is not at hand: then the values of finished tasks are not applied.
+pub fn thread_view(snapshot: &Snapshot, version: Option<&Version>) -> ThreadView {
+    let planned = tasks_of(&snapshot.thread.id, &snapshot.checkpoint, &snapshot.tasks);
+    let finished = finished_tasks(snapshot, &planned, version);
+    let unfinished = planned.iter().filter(|task| !finished.contains_key(&task.id));
+    let interrupts = interrupts(snapshot);
     ThreadView {
         thread: snapshot.thread.id.clone(),
         graph: snapshot.thread.graph.clone(),
         status: snapshot.thread.status,
-        values: live_values(snapshot, &planned, graph),
+        values: live_values(snapshot, version),
         next: unfinished.map(|task| task.node.clone()).collect(),
-        interrupts: interrupts(snapshot),
+        paused: snapshot.thread.status == ThreadStatus::Interrupted && interrupts.is_empty(),
+        interrupts,
         checkpoint: snapshot.checkpoint.id.clone(),
         error: snapshot.thread.error.clone(),
     }
 }
 
-/// One entry of a thread's history.
+/// A checkpoint as recorded: nothing of later steps shows in it.
 pub fn history_entry(snapshot: &Snapshot) -> HistoryEntry {
-    let planned = tasks_of(&snapshot.thread.id, &snapshot.checkpoint);
-    let next = snapshot
-        .checkpoint
-        .next
-        .iter()
-        .filter(|trigger| matches!(trigger, Trigger::Start))
-        .map(|_| "__start__".to_owned())
-        .chain(planned.iter().map(|task| task.node.to_string()))
-        .collect();
+    let planned = tasks_of(&snapshot.thread.id, &snapshot.checkpoint, &snapshot.tasks);
+    let start = snapshot.checkpoint.next.iter().filter(|trigger| matches!(trigger, Trigger::Start));
+    let next = start.map(|_| "__start__".to_owned()).chain(planned.iter().map(|task| task.node.to_string()));
+    let record = &snapshot.checkpoint;
     HistoryEntry {
-        checkpoint: snapshot.checkpoint.id.clone(),
-        parent: snapshot.checkpoint.parent.clone(),
-        step: snapshot.checkpoint.step,
-        source: snapshot.checkpoint.source,
-        next,
+        checkpoint: record.id.clone(),
+        parent: record.parent.clone(),
+        namespace: record.namespace.clone(),
+        graph: record.graph.clone(),
+        step: record.step,
+        source: record.source,
+        writers: record.writers.iter().cloned().collect(),
+        next: next.collect(),
         values: snapshot.values.clone(),
-        tasks: planned.into_iter().map(|task| task_view(task, snapshot)).collect(),
-        created_at_ms: snapshot.checkpoint.created_at_ms,
+        tasks: task_views(planned, snapshot, history_entry),
+        effects: record.effects,
+        metadata: record.metadata.clone(),
+        created_at_ms: record.created_at_ms,
     }
 }
 
-fn task_view(task: PlannedTask, snapshot: &Snapshot) -> TaskView {
-    let recorded = snapshot.tasks.iter().find(|record| record.id == task.id);
-    TaskView {
-        executions: recorded.map_or(0, |record| record.executions),
-        questions: snapshot.questions.iter().filter(|question| question.task == task.id).cloned().collect(),
-        result: recorded.and_then(|record| record.result.clone()),
-        error: recorded.and_then(|record| record.error.clone()),
-        id: task.id,
-        node: task.node,
+/// A thread's head as it stands now: with what finished tasks wrote, what is left to run, and only the questions that wait.
+pub fn live_entry(snapshot: &Snapshot, version: Option<&Version>) -> HistoryEntry {
+    let planned = tasks_of(&snapshot.thread.id, &snapshot.checkpoint, &snapshot.tasks);
+    let finished = finished_tasks(snapshot, &planned, version);
+    let unfinished = planned.iter().filter(|task| !finished.contains_key(&task.id));
+    let live_child = |child: &Snapshot| {
+        let version = version.and_then(|version| version.find(&child.checkpoint.graph));
+        live_entry(child, version)
+    };
+    let next = unfinished.map(|task| task.node.to_string()).collect();
+    let mut tasks = task_views(planned, snapshot, live_child);
+    for task in &mut tasks {
+        task.questions.retain(|question| question.status == QuestionStatus::Pending);
+    }
+    HistoryEntry {
+        next,
+        values: live_values(snapshot, version),
+        tasks,
+        ..history_entry(snapshot)
     }
 }
 
-fn finished_command<'a>(task: &PlannedTask, recorded: &'a [TaskRecord]) -> Option<&'a Command> {
-    recorded
-        .iter()
-        .find(|record| record.id == task.id && record.status == TaskStatus::Done)
-        .and_then(|record| record.result.as_ref())
+fn task_views(
+    planned: Vec<PlannedTask>,
+    snapshot: &Snapshot,
+    child: impl Fn(&Snapshot) -> HistoryEntry,
+) -> Vec<TaskView> {
+    let records: HashMap<&TaskId, &TaskRecord> = snapshot.tasks.iter().map(|record| (&record.id, record)).collect();
+    let mut questions: HashMap<&TaskId, Vec<QuestionRecord>> = HashMap::new();
+    for question in &snapshot.questions {
+        questions.entry(&question.task).or_default().push(question.clone());
+    }
+    let view = |task: PlannedTask| {
+        let recorded = records.get(&task.id);
+        TaskView {
+            status: recorded.map(|record| record.status),
+            executions: recorded.map_or(0, |record| record.executions),
+            questions: questions.remove(&task.id).unwrap_or_default(),
+            result: recorded.and_then(|record| record.result.clone()),
+            error: recorded.and_then(|record| record.error.clone()),
+            child: recorded.and_then(|record| record.child.clone()),
+            state: snapshot.children.get(&task.id).map(|snapshot| Box::new(child(snapshot))),
+            id: task.id,
+            node: task.node,
+            path: task.path,
+        }
+    };
+    planned.into_iter().map(view).collect()
+}
+
+/// The planned tasks that have finished, themselves or by their error handlers.
+fn finished_tasks<'a>(
+    snapshot: &'a Snapshot,
+    planned: &[PlannedTask],
+    version: Option<&Version>,
+) -> HashMap<TaskId, (PlannedTask, &'a TaskRecord)> {
+    let by_id: HashMap<&TaskId, &TaskRecord> = snapshot.tasks.iter().map(|record| (&record.id, record)).collect();
+    let (thread, checkpoint) = (&snapshot.thread.id, &snapshot.checkpoint.id);
+    let finished = planned.iter().filter_map(|task| {
+        let record = *by_id.get(&task.id)?;
+        match record.status {
+            TaskStatus::Done => Some((task.id.clone(), (task.clone(), record))),
+            TaskStatus::Failed => {
+                let handler = version?.node(&task.node)?.error_handler.as_ref()?;
+                let handler = task.handler(thread, checkpoint, handler, record.error.as_ref());
+                let handled = *by_id.get(&handler.id)?;
+                (handled.status == TaskStatus::Done).then(|| (task.id.clone(), (handler, handled)))
+            }
+            _ => None,
+        }
+    });
+    finished.collect()
 }
 
 /// Writes that cannot be applied are left out: a step that failed on them must stay readable (DESIGN 6.7).
-fn live_values(snapshot: &Snapshot, planned: &[PlannedTask], graph: Option<&Graph>) -> Map<String, Value> {
+fn live_values(snapshot: &Snapshot, version: Option<&Version>) -> Map<String, Value> {
     let mut values = snapshot.values.clone();
-    let finished: Vec<(&PlannedTask, &Command)> =
-        planned.iter().filter_map(|task| Some((task, finished_command(task, &snapshot.tasks)?))).collect();
-    if let Some(graph) = graph
-        && !finished.is_empty()
-        && let Ok(patch) = apply::reduce_all(graph, &snapshot.values, &finished)
+    let planned = tasks_of(&snapshot.thread.id, &snapshot.checkpoint, &snapshot.tasks);
+    let written = commands(&snapshot.tasks);
+    let mut by_task = finished_tasks(snapshot, &planned, version);
+    let finished: Vec<_> = planned.iter().filter_map(|task| by_task.remove(&task.id)).collect();
+    if let Some(version) = version
+        && (!finished.is_empty() || !written.is_empty())
+        && let Ok(patch) = apply::reduce_all(&version.graph, &snapshot.values, &written, &finished)
     {
         patch.apply(&mut values);
     }
@@ -186,6 +270,7 @@ fn live_values(snapshot: &Snapshot, planned: &[PlannedTask], graph: Option<&Grap
 }
 
 fn interrupts(snapshot: &Snapshot) -> Vec<Interrupt> {
+    let namespace = &snapshot.checkpoint.namespace;
     let questions =
         snapshot.questions.iter().filter(|question| question.status == QuestionStatus::Pending).map(|question| {
             let evidence = question.policy.get(EVIDENCE).cloned();
@@ -193,15 +278,28 @@ fn interrupts(snapshot: &Snapshot) -> Vec<Interrupt> {
                 id: question.id.to_string(),
                 kind: if evidence.is_some() { InterruptKind::Approval } else { InterruptKind::Question },
                 node: question.node.clone(),
+                namespace: namespace.clone(),
                 value: question.payload.clone(),
                 digest: Some(question.payload_digest.clone()),
                 deadline_at_ms: question.deadline_at_ms,
                 evidence,
             }
         });
-    let doubts =
-        snapshot.tasks.iter().filter(|task| task.status == TaskStatus::InDoubt).map(|task| in_doubt(task, snapshot));
-    questions.chain(doubts).collect()
+    // A task that runs a subgraph is in doubt with it: the doubt is told where it is.
+    let doubts = snapshot
+        .tasks
+        .iter()
+        .filter(|task| task.status == TaskStatus::InDoubt && !snapshot.children.contains_key(&task.id))
+        .map(|task| in_doubt(task, snapshot));
+    let mut children: Vec<&Snapshot> = snapshot.children.values().collect();
+    children.sort_by_key(|child| path_of(child, snapshot));
+    questions.chain(doubts).chain(children.into_iter().flat_map(interrupts)).collect()
+}
+
+/// The path of the task that runs a subgraph.
+fn path_of<'a>(child: &Snapshot, snapshot: &'a Snapshot) -> &'a str {
+    let task = snapshot.tasks.iter().find(|task| task.child.as_ref() == Some(&child.checkpoint.id));
+    task.map_or("", |task| task.path.as_str())
 }
 
 /// The id is the operation's: that is what a person settles.
@@ -212,6 +310,7 @@ fn in_doubt(task: &TaskRecord, snapshot: &Snapshot) -> Interrupt {
     Interrupt {
         kind: InterruptKind::InDoubt,
         node: task.node.clone(),
+        namespace: snapshot.checkpoint.namespace.clone(),
         value: json!({
             "operation": details,
             "request": recorded.map(|operation| operation.request.clone()),

@@ -199,11 +199,11 @@ async fn a_zombie_writes_nothing() {
     let second = world.second("second", refund_nodes(true));
     let view = second.engine.proceed(&thread()).await.unwrap();
     assert_eq!(view.status, ThreadStatus::Done);
-    let before = world.store.history(&thread(), None, 100).await.unwrap();
+    let before = world.store.history(&thread(), &holdpoint_store::HistoryFilter::newest(100)).await.unwrap();
     go_on.notify_one();
     let fenced = zombie.await.unwrap().unwrap_err();
     assert!(matches!(fenced, Error::TakenOver(_)), "{fenced}");
-    assert_eq!(world.store.history(&thread(), None, 100).await.unwrap(), before);
+    assert_eq!(world.store.history(&thread(), &holdpoint_store::HistoryFilter::newest(100)).await.unwrap(), before);
     let key = OperationKey {
         scope: Scope::Thread(thread()),
         connector: ConnectorName::parse("payments").unwrap(),

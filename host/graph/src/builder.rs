@@ -18,7 +18,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::definition::{Graph, Limits, Retry};
+use crate::definition::{CachePolicy, Graph, Limits, Managed, Persist, Retry};
 use crate::digest::Digest;
 use crate::problem::Problems;
 use crate::reader::sink::Sink;
@@ -36,6 +36,9 @@ pub struct GraphBuilder {
     name: String,
     start: Option<Edges>,
     recursion_limit: Option<u32>,
+    interrupt_before_all: bool,
+    interrupt_after_all: bool,
+    error_handler: Option<String>,
     // Lists, so that a name given twice is a problem and not a silent replacement.
     channels: Vec<(String, Item)>,
     nodes: Vec<(String, NodeBuilder)>,
@@ -44,7 +47,16 @@ pub struct GraphBuilder {
 impl GraphBuilder {
     /// A graph with nothing in it.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), start: None, recursion_limit: None, channels: Vec::new(), nodes: Vec::new() }
+        Self {
+            name: name.into(),
+            start: None,
+            recursion_limit: None,
+            interrupt_before_all: false,
+            interrupt_after_all: false,
+            error_handler: None,
+            channels: Vec::new(),
+            nodes: Vec::new(),
+        }
     }
 
     /// Adds a channel: the JSON Schema of its value (an object) and how writes change it.
@@ -55,6 +67,12 @@ impl GraphBuilder {
             members.push(member("reducer", from_json(&reducer.name().into())));
         }
         self.channels.push((name.into(), item));
+        self
+    }
+
+    /// Adds a channel whose value the engine computes for each task.
+    pub fn managed(mut self, name: impl Into<String>, managed: Managed) -> Self {
+        self.channels.push((name.into(), from_json(&json!({ "managed": managed.name() }))));
         self
     }
 
@@ -73,6 +91,24 @@ impl GraphBuilder {
     /// Bounds the supersteps of one run; at least 1.
     pub fn recursion_limit(mut self, supersteps: u32) -> Self {
         self.recursion_limit = Some(supersteps);
+        self
+    }
+
+    /// Puts a static breakpoint before every node.
+    pub fn interrupt_before_all(mut self) -> Self {
+        self.interrupt_before_all = true;
+        self
+    }
+
+    /// Puts a static breakpoint after every node.
+    pub fn interrupt_after_all(mut self) -> Self {
+        self.interrupt_after_all = true;
+        self
+    }
+
+    /// Names the node that handles the errors of every node that names none itself and handles none.
+    pub fn error_handler(mut self, node: impl Into<String>) -> Self {
+        self.error_handler = Some(node.into());
         self
     }
 
@@ -95,6 +131,16 @@ impl GraphBuilder {
         }
         if let Some(supersteps) = self.recursion_limit {
             members.push(member("recursion_limit", from_json(&supersteps.into())));
+        }
+        for (key, set) in
+            [("interrupt_before", self.interrupt_before_all), ("interrupt_after", self.interrupt_after_all)]
+        {
+            if set {
+                members.push(member(key, from_json(&"*".into())));
+            }
+        }
+        if let Some(handler) = self.error_handler {
+            members.push(member("error_handler", from_json(&handler.into())));
         }
         reader::read(&table(members), Origin::Document, Sink::new(GRAPH_NAME, None))
     }
@@ -123,8 +169,27 @@ impl NodeBuilder {
         Self::component(format!("{name}@{version}"))
     }
 
+    /// A node that is a graph of its own, in a graph file. It is kept per call unless [`NodeBuilder::persist`] says otherwise.
+    pub fn subgraph_path(path: impl Into<String>) -> Self {
+        Self::new("graph", path.into())
+    }
+
+    /// As [`NodeBuilder::subgraph_path`], with a deployed graph.
+    pub fn subgraph_digest(digest: &Digest) -> Self {
+        Self::new("graph", digest.as_str().to_owned())
+    }
+
     fn component(component: String) -> Self {
-        Self { members: Map::from_iter([("component".to_owned(), Value::String(component))]) }
+        Self::new("component", component)
+    }
+
+    fn new(key: &str, work: String) -> Self {
+        Self { members: Map::from_iter([(key.to_owned(), Value::String(work))]) }
+    }
+
+    /// What is kept of the subgraph; for subgraphs only.
+    pub fn persist(self, persist: Persist) -> Self {
+        self.with("persist", persist.name().into())
     }
 
     /// Static configuration for the node: an object.
@@ -147,6 +212,21 @@ impl NodeBuilder {
         self.with("join", strings(nodes))
     }
 
+    /// The nodes of which `need` must have finished before this one runs. `within_ms` is how long the others are waited for, from the first
+    /// arrival; none means not at all.
+    pub fn join_some<'a>(self, of: impl IntoIterator<Item = &'a str>, need: usize, within_ms: Option<u64>) -> Self {
+        let mut join = json!({ "of": strings(of), "need": need });
+        if let Some(within_ms) = within_ms {
+            join["within"] = reader::units::duration_text(within_ms).into();
+        }
+        self.with("join", join)
+    }
+
+    /// Runs the node only when nothing else of the graph is left to run.
+    pub fn defer(self) -> Self {
+        self.with("defer", true.into())
+    }
+
     /// Where the graph goes after the node.
     pub fn next(self, edges: impl Into<Edges>) -> Self {
         self.with("next", edges.into().0)
@@ -155,6 +235,26 @@ impl NodeBuilder {
     /// What holds for the node's questions: an object as the `interrupt` table of the graph file.
     pub fn interrupt(self, interrupt: Value) -> Self {
         self.with("interrupt", interrupt)
+    }
+
+    /// Puts a static breakpoint before the node.
+    pub fn interrupt_before(self) -> Self {
+        self.with("interrupt_before", true.into())
+    }
+
+    /// Puts a static breakpoint after the node.
+    pub fn interrupt_after(self) -> Self {
+        self.with("interrupt_after", true.into())
+    }
+
+    /// The node that runs in this one's place when its retries are exhausted.
+    pub fn error_handler(self, node: &str) -> Self {
+        self.with("error_handler", node.into())
+    }
+
+    /// Lets the node's results be used again, in any thread, for so many milliseconds; none means for ever.
+    pub fn cache(self, ttl_ms: Option<u64>) -> Self {
+        self.with("cache", crate::document::cache(&CachePolicy { ttl_ms }))
     }
 
     /// How often and when the node is tried again.

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::definition::{Graph, Next, Node, Target};
+use crate::definition::{Graph, Join, Next, Node, Target, Work};
 use crate::ids::NodeName;
+use crate::reader::units::duration_text;
 
 /// Longest label of an edge; a picture is no place for a page of CEL.
 const LABEL_CHARACTERS_MAX: usize = 120;
 
 /// Draws a graph as a Mermaid flowchart.
 ///
-/// Nodes that may ask a person by policy are hexagons, nodes that may act on the outside name their connectors. Conditional edges carry their
-/// CEL text, a dotted edge shows where a branch ends unless the node's command says otherwise, a thick one what a join waits for.
+/// Nodes that may ask a person by policy are hexagons, subgraphs have double sides, nodes that may act on the outside name their connectors, and
+/// breakpoints and deferred nodes say so. Conditional edges carry their CEL text, a dotted edge shows where a branch ends unless the node's
+/// command says otherwise, or which node handles errors, a thick one what a join waits for.
 pub fn mermaid(graph: &Graph) -> String {
     // Own ids for nodes: some words, such as `end`, mean something to Mermaid.
     let ids: BTreeMap<&NodeName, String> =
@@ -29,9 +31,16 @@ pub fn mermaid(graph: &Graph) -> String {
             Next::None => drawing.lines.push(format!("    {id} -.->|\"{}\"| FINISH", label("unless its command says"))),
             _ => drawing.edges(&id, &node.next),
         }
-        for source in node.join.iter().flatten() {
-            let source = drawing.id(source);
-            drawing.lines.push(format!("    {source} ==>|\"join\"| {id}"));
+        if let Some(join) = &node.join {
+            let text = label(&join_text(join));
+            for source in &join.of {
+                let source = drawing.id(source);
+                drawing.lines.push(format!("    {source} ==>|\"{text}\"| {id}"));
+            }
+        }
+        if let Some(handler) = &node.error_handler {
+            let handler = drawing.id(handler);
+            drawing.lines.push(format!("    {id} -.->|\"error\"| {handler}"));
         }
     }
     drawing.lines.push("    classDef asks stroke-width:3px,stroke-dasharray:6 3".to_owned());
@@ -58,7 +67,20 @@ impl Drawing<'_> {
             text.push_str("<br/>uses ");
             text.push_str(&label(&connectors.join(", ")));
         }
-        let (open, close) = if node.interrupt.is_some() { ("{{", "}}") } else { ("[", "]") };
+        for (marked, mark) in [
+            (node.defer, "<br/>runs last"),
+            (node.interrupt_before, "<br/>pauses before"),
+            (node.interrupt_after, "<br/>pauses after"),
+        ] {
+            if marked {
+                text.push_str(mark);
+            }
+        }
+        let (open, close) = match (&node.work, &node.interrupt) {
+            (Work::Subgraph(_), _) => ("[[", "]]"),
+            (Work::Component(_), Some(_)) => ("{{", "}}"),
+            (Work::Component(_), None) => ("[", "]"),
+        };
         let class = match (node.interrupt.is_some(), node.connectors.is_empty()) {
             (true, _) => ":::asks",
             (false, false) => ":::acts",
@@ -101,6 +123,15 @@ impl Drawing<'_> {
             format!("unknown_{}", label(name.as_str()).replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
         })
     }
+}
+
+/// What a join's edges say.
+fn join_text(join: &Join) -> String {
+    if join.need == join.of.len() {
+        return "join".to_owned();
+    }
+    let within = join.within_ms.map(|within_ms| format!(" within {}", duration_text(within_ms))).unwrap_or_default();
+    format!("{} of {}{within}", join.need, join.of.len())
 }
 
 /// A text inside a quoted label. Everything that Mermaid, Markdown or HTML could read as more than text is written as its code, and hidden
@@ -160,6 +191,49 @@ mod tests {
     n0 ==>|\"join\"| n1
     n2 ==>|\"join\"| n1
     n2 -.->|\"unless its command says\"| FINISH
+    classDef asks stroke-width:3px,stroke-dasharray:6 3
+    classDef acts stroke-width:3px
+";
+        assert_eq!(mermaid(&graph), expected);
+    }
+
+    #[test]
+    fn draws_subgraphs_handlers_breakpoints_and_partial_joins() {
+        let node = || NodeBuilder::component_path("a.wasm").next("END");
+        let graph = GraphBuilder::new("g")
+            .start(["child", "other", "third"])
+            .node("child", NodeBuilder::subgraph_path("child.graph.toml").error_handler("mend").next("END"))
+            .node("other", node().interrupt_before().interrupt_after())
+            .node("third", node())
+            .node("mend", node())
+            .node("two", node().join_some(["child", "other", "third"], 2, Some(3_600_000)))
+            .node("one", node().join_some(["child", "other"], 1, None).defer())
+            .build()
+            .expect("a sound graph");
+        let expected = "flowchart TD
+    START([START])
+    n0[[\"child\"]]
+    n1[\"mend\"]
+    n2[\"one<br/>runs last\"]
+    n3[\"other<br/>pauses before<br/>pauses after\"]
+    n4[\"third\"]
+    n5[\"two\"]
+    FINISH([END])
+    START --> n0
+    START --> n3
+    START --> n4
+    n0 --> FINISH
+    n0 -.->|\"error\"| n1
+    n1 --> FINISH
+    n2 --> FINISH
+    n0 ==>|\"1 of 2\"| n2
+    n3 ==>|\"1 of 2\"| n2
+    n3 --> FINISH
+    n4 --> FINISH
+    n5 --> FINISH
+    n0 ==>|\"2 of 3 within 1h\"| n5
+    n3 ==>|\"2 of 3 within 1h\"| n5
+    n4 ==>|\"2 of 3 within 1h\"| n5
     classDef asks stroke-width:3px,stroke-dasharray:6 3
     classDef acts stroke-width:3px
 ";

@@ -4,7 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::definition::{Branch, Channel, Component, Graph, InterruptPolicy, Limits, Next, Node, Retry, Target};
+use crate::definition::{
+    Branch, CachePolicy, Channel, Component, Graph, GraphReference, InterruptPolicy, Join, Limits, Next, Node, Retry,
+    Target, Work,
+};
 use crate::digest::Digest;
 use crate::problem::Problems;
 use crate::reader::sink::Sink;
@@ -42,7 +45,11 @@ pub fn digest(graph: &Graph) -> Digest {
 fn channel(channel: &Channel) -> Value {
     // `true` and `{}` say the same; the table form has room for the reducer.
     let mut members = channel.schema.document().as_object().cloned().unwrap_or_default();
-    members.insert("reducer".to_owned(), channel.reducer.name().into());
+    // What this version added is written only where a graph uses it, so that the digests of graphs stored before stay what they were.
+    match channel.managed {
+        Some(managed) => members.insert("managed".to_owned(), managed.name().into()),
+        None => members.insert("reducer".to_owned(), channel.reducer.name().into()),
+    };
     Value::Object(members)
 }
 
@@ -53,15 +60,28 @@ fn node(node: &Node) -> Value {
             members.insert(name.to_owned(), value);
         }
     };
-    put("component", Some(component(&node.component)));
-    put("with", Some(node.config.clone()));
+    match &node.work {
+        Work::Component(work) => {
+            put("component", Some(component(work)));
+            put("with", Some(node.config.clone()));
+            put("connectors", Some(strings(node.connectors.iter().map(|name| name.as_str()))));
+        }
+        Work::Subgraph(work) => {
+            put("graph", Some(graph_reference(&work.graph)));
+            put("persist", Some(work.persist.name().into()));
+        }
+    }
     put("reads", node.reads.as_ref().map(|reads| strings(reads.iter().map(|name| name.as_str()))));
-    put("connectors", Some(strings(node.connectors.iter().map(|name| name.as_str()))));
-    put("join", node.join.as_ref().map(|nodes| strings(nodes.iter().map(|name| name.as_str()))));
+    put("join", node.join.as_ref().map(join));
+    put("defer", node.defer.then_some(true.into()));
     put("next", (node.next != Next::None).then(|| next(&node.next)));
     put("interrupt", node.interrupt.as_ref().map(interrupt));
+    put("interrupt_before", node.interrupt_before.then_some(true.into()));
+    put("interrupt_after", node.interrupt_after.then_some(true.into()));
     put("retry", node.retry.as_ref().map(retry));
     put("timeout", node.timeout_ms.map(|timeout_ms| duration_text(timeout_ms).into()));
+    put("error_handler", node.error_handler.as_ref().map(|name| name.as_str().into()));
+    put("cache", node.cache.as_ref().map(cache));
     put("limits", (node.limits != Limits::default()).then(|| limits(&node.limits)));
     Value::Object(members)
 }
@@ -72,6 +92,30 @@ fn component(component: &Component) -> Value {
         Component::Named { name, version } => format!("{name}@{version}").into(),
         Component::Digest(digest) => digest.as_str().into(),
     }
+}
+
+fn graph_reference(graph: &GraphReference) -> Value {
+    match graph {
+        GraphReference::Path(path) => path.as_str().into(),
+        GraphReference::Digest(digest) => digest.as_str().into(),
+    }
+}
+
+/// Waiting for all is a plain list, as it was before there was a choice.
+fn join(join: &Join) -> Value {
+    let of = strings(join.of.iter().map(|name| name.as_str()));
+    if join.need == join.of.len() {
+        return of;
+    }
+    let mut members = Map::from_iter([("of".to_owned(), of), ("need".to_owned(), join.need.into())]);
+    if let Some(within_ms) = join.within_ms {
+        members.insert("within".to_owned(), duration_text(within_ms).into());
+    }
+    Value::Object(members)
+}
+
+pub(crate) fn cache(cache: &CachePolicy) -> Value {
+    cache.ttl_ms.map_or(Value::Bool(true), |ttl_ms| json!({ "ttl": duration_text(ttl_ms) }))
 }
 
 fn next(next: &Next) -> Value {

@@ -123,6 +123,20 @@ impl CheckpointId {
         Self(uuid_text(checkpoint_bytes(clock_ms, step, entropy)))
     }
 
+    /// The id of the first checkpoint of a subgraph's run: a function of the task that runs it.
+    pub fn of_task(task: &TaskId, clock_ms: u64) -> Self {
+        let hash = hash_parts(&[b"subgraph", task.as_str().as_bytes()]);
+        let entropy = u64::from_be_bytes(hash[..8].try_into().expect("a SHA-256 has 32 bytes"));
+        Self(uuid_text(checkpoint_bytes(clock_ms, -1, entropy)))
+    }
+
+    /// What unnamed operations of the step after `self` derive from (see [`crate::nodes::TaskIdentity::operations`]), given as `self` what those
+    /// of the step before derived from.
+    pub fn next_anchor(&self) -> Self {
+        let hash = hash_parts(&[b"anchor", self.as_str().as_bytes()]);
+        Self(uuid_text(hash[..16].try_into().expect("a SHA-256 has 32 bytes")))
+    }
+
     /// The id of the checkpoint that completes a superstep on `parent`: the same however often the superstep is executed.
     pub fn derive(thread: &ThreadId, parent: &CheckpointId, clock_ms: u64, step: i64) -> Self {
         let hash =
@@ -165,9 +179,74 @@ impl QuestionId {
 }
 
 impl OperationId {
-    /// The id of an effect that its author did not name: task and call order.
-    pub fn derive(task: &TaskId, call_index: u32) -> Self {
-        Self(format!("task:{task}:{call_index}"))
+    /// The id of an effect that its author did not name: where it is asked for, what is asked for, and which of the execution's equal requests
+    /// it is, from 0. `task` is [`crate::nodes::TaskIdentity::operations`], so a replay of the task gives the same ids for the same requests.
+    pub fn derive(task: &TaskId, request: &Digest, occurrence: u32) -> Self {
+        let hash = hash_parts(&[b"operation", task.as_str().as_bytes(), request.as_str().as_bytes()]);
+        Self(format!("task:{task}:{}:{occurrence}", crate::digest::hex(&hash[..8])))
+    }
+}
+
+/// Which graph of a thread a checkpoint belongs to: empty for the thread's own, `NODE:TASK` for a subgraph that a task runs, `NODE` for one that
+/// is kept per thread, and these joined by `|` where subgraphs nest (LangGraph's `checkpoint_ns`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// The thread's own graph.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// That of a subgraph of this one; `task` is none for a subgraph that is kept per thread.
+    pub fn child(&self, node: &NodeName, task: Option<&TaskId>) -> Self {
+        let separator = if self.0.is_empty() { "" } else { "|" };
+        match task {
+            Some(task) => Self(format!("{}{separator}{node}:{task}", self.0)),
+            None => Self(format!("{}{separator}{node}", self.0)),
+        }
+    }
+
+    /// Checks a text's form.
+    ///
+    /// # Errors
+    /// [`InvalidId`] names the rule that the text breaks.
+    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidId> {
+        let text = text.into();
+        let sound = |part: &str| match part.split_once(':') {
+            Some((node, task)) => check_name(node).is_ok() && check_uuid(task).is_ok(),
+            None => check_name(part).is_ok(),
+        };
+        if text.is_empty() || text.split('|').all(sound) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidId {
+                kind: "namespace",
+                text: text.chars().take(80).collect(),
+                reason: "expected NODE:TASK or NODE, joined by `|`",
+            })
+        }
+    }
+
+    /// Whether it is the thread's own graph.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Its parts, outermost first.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        self.0.split('|').filter(|part| !part.is_empty())
+    }
+
+    /// The text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 
@@ -299,5 +378,60 @@ mod tests {
         assert!(is_answer_map(&serde_json::json!({"0123456789abcdef0123456789abcdef": true})));
         assert!(!is_answer_map(&serde_json::json!({})));
         assert!(!is_answer_map(&serde_json::json!({"approved": true})));
+    }
+
+    #[test]
+    fn namespaces_nest() {
+        let node = |name: &str| NodeName::parse(name).expect("valid");
+        let task = TaskId::derive(&thread(), &CheckpointId::from_entropy(1, -1, 7), "pull:a");
+        let root = Namespace::root();
+        assert!(root.is_root() && root.parts().next().is_none());
+        let outer = root.child(&node("outer"), Some(&task));
+        assert_eq!(outer.as_str(), format!("outer:{task}"));
+        let inner = outer.child(&node("kept"), None);
+        assert_eq!(inner.as_str(), format!("outer:{task}|kept"));
+        let innermost = inner.child(&node("last"), Some(&task));
+        assert_eq!(innermost.to_string(), format!("outer:{task}|kept|last:{task}"));
+        assert_eq!(
+            innermost.parts().collect::<Vec<_>>(),
+            [format!("outer:{task}"), "kept".to_owned(), format!("last:{task}")]
+        );
+        for namespace in [root, outer, inner, innermost] {
+            assert_eq!(Namespace::parse(namespace.as_str()), Ok(namespace));
+        }
+    }
+
+    #[test]
+    fn namespaces_are_checked() {
+        let task = TaskId::derive(&thread(), &CheckpointId::from_entropy(1, -1, 7), "pull:a");
+        for bad in [
+            "|",
+            "a|",
+            "|a",
+            "a||b",
+            "a:",
+            "a:b",
+            ":",
+            "a b",
+            "END",
+            &format!(":{task}"),
+            &format!("a:{task}:{task}"),
+            &format!("a:{}", task.as_str().to_uppercase()),
+            &"a".repeat(65),
+        ] {
+            assert!(Namespace::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn unnamed_operations_differ_by_request_and_occurrence() {
+        let task = |position: &str| TaskId::derive(&thread(), &CheckpointId::from_entropy(1, -1, 7), position);
+        let request = |amount: u64| Digest::of_json(&serde_json::json!({ "pay": amount }));
+        let first = OperationId::derive(&task("a"), &request(1), 0);
+        assert_eq!(first, OperationId::derive(&task("a"), &request(1), 0), "a replay finds its record");
+        assert_ne!(first, OperationId::derive(&task("a"), &request(1), 1), "the same request again");
+        assert_ne!(first, OperationId::derive(&task("a"), &request(2), 0), "another request");
+        assert_ne!(first, OperationId::derive(&task("b"), &request(1), 0), "another task");
+        assert_eq!(OperationId::parse(first.as_str()), Ok(first));
     }
 }

@@ -3,7 +3,7 @@
 //! The engine makes a [`NodeCall`], an implementation of [`Nodes`] (the sandbox, or a fake in tests) gives back a [`NodeReport`]. Neither knows
 //! the other. While a node runs, what must be durable before it ends goes through the call's [`TaskJournal`].
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -40,8 +40,94 @@ pub struct TaskIdentity {
     pub node: NodeName,
     /// The task.
     pub id: TaskId,
+    /// What the ids of its unnamed operations derive from: the same for this task and for its repetition on any branch of the lineage, so that a
+    /// replay finds their records (`effect-once`).
+    pub operations: TaskId,
     /// The writer's generation.
     pub epoch: Epoch,
+}
+
+/// The channels that a node reads: shared by the tasks of a step, and made into text once for all of them.
+#[derive(Clone, Default)]
+pub struct State(Arc<StateParts>);
+
+#[derive(Default)]
+struct StateParts {
+    values: Map<String, Value>,
+    text: OnceLock<String>,
+}
+
+impl State {
+    /// A state with these channels.
+    pub fn new(values: Map<String, Value>) -> Self {
+        Self(Arc::new(StateParts { values, text: OnceLock::new() }))
+    }
+
+    /// The channels.
+    pub fn values(&self) -> &Map<String, Value> {
+        &self.0.values
+    }
+
+    /// The channels as one JSON object.
+    pub fn text(&self) -> &str {
+        self.0.text.get_or_init(|| {
+            serde_json::to_string(&self.0.values).expect("invariant: a map of JSON values has a JSON text")
+        })
+    }
+}
+
+impl From<Map<String, Value>> for State {
+    fn from(values: Map<String, Value>) -> Self {
+        Self::new(values)
+    }
+}
+
+impl std::ops::Deref for State {
+    type Target = Map<String, Value>;
+
+    fn deref(&self) -> &Self::Target {
+        self.values()
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.values.fmt(formatter)
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.values == other.0.values
+    }
+}
+
+/// What becomes of the side effects of a branch of a thread (DESIGN 9). Operations that have a record return it in every mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum EffectMode {
+    /// New operations are performed.
+    #[default]
+    Live,
+    /// New operations are not performed: the thread stops and lists them. Nothing leaves the host, look-ups neither.
+    Recorded,
+    /// Each new operation becomes a question that shows its request.
+    Ask,
+}
+
+impl EffectMode {
+    /// All modes with their stored and spoken names.
+    pub const NAMES: [(Self, &'static str); 3] =
+        [(Self::Live, "live"), (Self::Recorded, "recorded"), (Self::Ask, "ask")];
+
+    /// The stored and spoken name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+
+    /// Reads a name back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, name)| *name == text).map(|(mode, _)| *mode)
+    }
 }
 
 /// Everything that one execution of a node depends on (`replayable`).
@@ -51,8 +137,8 @@ pub struct NodeCall {
     pub task: TaskIdentity,
     /// The component, by content.
     pub component: Digest,
-    /// Object: the channels that the node reads.
-    pub state: Map<String, Value>,
+    /// The channels that the node reads, managed ones included.
+    pub state: State,
     /// Payload of the `send` that started the task.
     pub argument: Option<Value>,
     /// The node's `with` table.
@@ -65,6 +151,8 @@ pub struct NodeCall {
     pub clock_ms: u64,
     /// Answers that this task's questions got, in any order.
     pub answers: Vec<RecordedAnswer>,
+    /// What becomes of operations that have no record.
+    pub effects: EffectMode,
     /// Where operations and reports of the running task go.
     pub journal: Arc<dyn TaskJournal>,
 }
@@ -242,6 +330,11 @@ pub enum NodeOutcome {
     },
     /// The host could not execute the node: component missing or refused, cache broken, store unreachable. Not the guest's doing.
     HostFault(String),
+    /// The node wants operations that have no record, on a branch that performs none ([`EffectMode::Recorded`]). Nothing was sent.
+    Withheld {
+        /// What it would have done: objects with `connector`, `operation_id` and `request`.
+        operations: Vec<Value>,
+    },
     /// Another writer owns the thread; nothing of this execution counts (`one-writer`).
     Fenced,
 }
@@ -315,5 +408,31 @@ impl Question {
     /// The question's id in its task.
     pub fn id(&self, task: &TaskIdentity) -> QuestionId {
         QuestionId::derive(&task.thread, &task.checkpoint, &task.id, self.occurrence, &self.payload_digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_has_one_text() {
+        let values = serde_json::json!({ "b": [1, 2.5], "a": "ä\n" }).as_object().expect("an object").clone();
+        let state = State::new(values.clone());
+        assert_eq!(serde_json::from_str::<Value>(state.text()).expect("JSON"), Value::Object(values.clone()));
+        let shared = state.clone();
+        assert!(std::ptr::eq(state.text(), shared.text()), "the text is made once for all tasks of a step");
+        assert_eq!(state.get("b"), values.get("b"));
+        assert_eq!(shared, State::from(values));
+        assert_eq!((State::default().text(), State::default().len()), ("{}", 0));
+    }
+
+    #[test]
+    fn effect_modes_are_read_back() {
+        for (mode, name) in EffectMode::NAMES {
+            assert_eq!((mode.name(), EffectMode::parse(name)), (name, Some(mode)));
+        }
+        assert_eq!(EffectMode::parse("dry"), None);
+        assert_eq!(EffectMode::default(), EffectMode::Live);
     }
 }

@@ -37,6 +37,14 @@ fn sound_nodes() {
         "reads = [\"x\"]",
         "connectors = [\"payments\"]",
         "join = [\"b\"]",
+        "join = { of = [\"b\"] }",
+        "join = { of = [\"b\"], need = 1 }",
+        "defer = true",
+        "interrupt_before = true\ninterrupt_after = false",
+        "error_handler = \"b\"",
+        "cache = true",
+        "cache = false",
+        "cache = { ttl = \"1ms\" }",
         "with = { at = 2026-01-01T00:00:00Z, list = [1, 2.5, { a = true }] }",
         "timeout = \"30s\"",
         "retry = { attempts_max = 1 }",
@@ -191,23 +199,198 @@ fn questions() {
     check_node("interrupt = { deadlin = \"2h\" }", &["5:15 HP0102"]);
 }
 
+/// A case with one problem: its place, its code and its whole text.
+#[track_caller]
+fn check_shown(text: &str, place: &str, shown: &str) {
+    check(text, &[place]);
+    let problems = parse(text, "g.toml").expect_err("faulty");
+    assert_eq!(format!("{} ({})", problems.0[0].message, problems.0[0].cure), shown);
+}
+
+/// As [`check_shown`], in the table of the node `a`.
+#[track_caller]
+fn check_node_shown(lines: &str, place: &str, shown: &str) {
+    check_shown(&format!("{AROUND}{lines}\n[state]\nx = {{}}\n[nodes.b]\ncomponent = \"b.wasm\"\n"), place, shown);
+}
+
 #[test]
-fn what_comes_later_is_refused() {
-    for key in [
-        "defer = true",
-        "error_handler = \"b\"",
-        "cache = { ttl = \"1h\" }",
-        "interrupt_before = true",
-        "interrupt_after = true",
-    ] {
-        check_node(key, &["5:1 HP0115"]);
+fn joins_of_some() {
+    check_node_shown("join = { of = [\"b\"], need = 2 }", "5:29 HP0105", "`nodes.a.join.need` is 2 (write 1)");
+    check_node_shown("join = { of = [\"b\"], need = 0 }", "5:29 HP0105", "`nodes.a.join.need` is 0 (write 1)");
+    for lines in
+        ["join = { of = [\"b\"], need = 1, within = \"1h\" }", "join = { of = [\"b\"], within = \"1h\" }  # all"]
+    {
+        let column = lines.find("within").expect("is there") + 1;
+        check_node_shown(
+            lines,
+            &format!("5:{column} HP0120"),
+            "`nodes.a.join.within` has no meaning where all are needed (make `need` smaller than the number of nodes in `of`, or remove `within`)",
+        );
     }
-    check_node("join = { of = [\"b\"], need = 1 }", &["5:8 HP0115"]);
-    check(
-        "name = \"g\"\nstart = \"a\"\n[nodes.a]\ngraph = \"b.graph.toml\"\npersist = \"none\"",
-        &["4:1 HP0115", "5:1 HP0115"],
+    check_node("join = { of = [\"b\", \"b\"], need = 1 }", &["5:21 HP0114"]);
+    check_node("join = { of = [\"b\", \"c\"], need = 1, within = \"0s\" }", &["5:21 HP0107", "5:46 HP0105"]);
+    check_node("join = { of = [\"b\", \"a\"], need = 1 }", &["5:21 HP0113"]);
+    check_node("join = { of = [] }", &["5:15 HP0113"]);
+    check_node("join = { of = \"b\" }", &["5:15 HP0104"]);
+    check_node("join = { need = 1 }", &["5:8 HP0103"]);
+    check_node("join = { of = [\"b\"], needs = 1 }", &["5:22 HP0102"]);
+    check_node("join = true", &["5:8 HP0104"]);
+    // END is no node that could be waited for, so it is not suggested either.
+    check_node_shown(
+        "join = [\"END\"]",
+        "5:9 HP0107",
+        "`nodes.a.join` names the unknown node \"END\" (add [nodes.END])",
     );
-    check("interrupt_before = [\"a\"]\nname = \"g\"\nstart = \"a\"\n[nodes.a]\ncomponent = \"a\"", &["1:1 HP0115"]);
+}
+
+#[test]
+fn subgraphs() {
+    let around = "name = \"g\"\nstart = \"a\"\n[nodes.a]\n";
+    for (key, line) in [
+        ("with", "with = {}"),
+        ("connectors", "connectors = []"),
+        ("interrupt", "interrupt = {}"),
+        ("retry", "retry = { attempts_max = 2 }"),
+        ("timeout", "timeout = \"1s\""),
+        ("limits", "limits = {}"),
+        ("cache", "cache = true"),
+    ] {
+        check_shown(
+            &format!("{around}graph = \"b.graph.toml\"\n{line}"),
+            "5:1 HP0120",
+            &format!(
+                "`nodes.a.{key}` does not go with `graph` (say `{key}` of the nodes inside the subgraph, or remove it)"
+            ),
+        );
+    }
+    check_shown(
+        &format!("{around}component = \"a.wasm\"\ngraph = \"b.graph.toml\""),
+        "4:1 HP0120",
+        "`nodes.a` has both `component` and `graph` (keep one of them)",
+    );
+    check_shown(
+        &format!("{around}next = \"END\""),
+        "3:8 HP0103",
+        "`nodes.a` has neither `component` nor `graph` (add `component`, or `graph` for a subgraph)",
+    );
+    check_shown(
+        &format!("{around}component = \"a.wasm\"\npersist = \"none\""),
+        "5:1 HP0120",
+        "`nodes.a.persist` says what is kept of a subgraph, and there is none (remove it, or name a `graph` instead of the component)",
+    );
+    check_shown(
+        &format!("{around}graph = \"b\"\npersist = \"per-cal\""),
+        "5:11 HP0105",
+        "`nodes.a.persist` is \"per-cal\" (did you mean `per-call`?)",
+    );
+    check_shown(
+        &format!("{around}graph = \"b\"\npersist = \"for ever and a day\""),
+        "5:11 HP0105",
+        "`nodes.a.persist` is \"for ever and a day\" (write \"per-call\" or \"per-thread\" or \"none\")",
+    );
+    check(&format!("{around}graph = \"b\"\npersist = true"), &["5:11 HP0104"]);
+    for faulty in ["", " ", "sha256:12", "a\\u0000.toml"] {
+        check(&format!("{around}graph = \"{faulty}\""), &["4:9 HP0116"]);
+    }
+    check(&format!("{around}graph = 5"), &["4:9 HP0104"]);
+}
+
+#[test]
+fn error_handlers() {
+    check_node_shown(
+        "error_handler = \"a\"",
+        "5:17 HP0121",
+        "`nodes.a.error_handler` is the node itself (name another node, or use `retry`)",
+    );
+    check_node("error_handler = \"c\"", &["5:17 HP0107"]);
+    check_node("error_handler = \"END\"", &["5:17 HP0107"]);
+    check_node("error_handler = [\"b\"]", &["5:17 HP0104"]);
+    let nodes = "[nodes.a]\ncomponent = \"a\"\nerror_handler = \"b\"\n[nodes.b]\ncomponent = \"b\"\n[nodes.c]\ncomponent = \"c\"";
+    check_shown(
+        &format!("name = \"g\"\nstart = \"a\"\n{nodes}\n[nodes.d]\ncomponent = \"d\"\nerror_handler = \"a\""),
+        "5:17 HP0121",
+        "`nodes.a.error_handler`: a node that handles errors has no handler itself (remove it, or let another node than `a` handle errors)",
+    );
+    check(&format!("error_handler = \"a\"\nname = \"g\"\nstart = \"a\"\n{nodes}"), &["6:17 HP0121"]);
+    check(&format!("error_handler = \"x\"\nname = \"g\"\nstart = \"a\"\n{nodes}"), &["1:17 HP0107"]);
+}
+
+#[test]
+fn breakpoints() {
+    check_node("interrupt_before = \"yes\"", &["5:20 HP0104"]);
+    check_node("interrupt_after = 1", &["5:19 HP0104"]);
+    check_node("defer = \"yes\"", &["5:9 HP0104"]);
+    let rest = "\nname = \"g\"\nstart = \"a\"\n[nodes.a]\ncomponent = \"a\"\n";
+    check_shown(
+        &format!("interrupt_before = \"a\"{rest}"),
+        "1:20 HP0105",
+        "`interrupt_before` is \"a\" (write a list of nodes, or \"*\" for all)",
+    );
+    check(&format!("interrupt_before = true{rest}"), &["1:20 HP0104"]);
+    check(&format!("interrupt_after = [\"a\", \"b\"]{rest}"), &["1:25 HP0107"]);
+    check(&format!("interrupt_after = [\"a\", \"a\"]{rest}"), &["1:25 HP0114"]);
+    check_shown(
+        &format!("interrupt_after = [\"a\"]{rest}interrupt_after = false"),
+        "6:19 HP0120",
+        "`nodes.a.interrupt_after` is false, and the graph's `interrupt_after` names the node (remove one of them)",
+    );
+}
+
+#[test]
+fn caches() {
+    check_node_shown(
+        "cache = { ttl = \"0ms\" }",
+        "5:17 HP0105",
+        "`nodes.a.cache.ttl` is \"0ms\" (write a longer duration)",
+    );
+    check_node("cache = { ttl = \"soon\" }", &["5:17 HP0112"]);
+    check_node("cache = {}", &["5:1 HP0103"]);
+    check_node("cache = { tll = \"1h\", ttl = \"1h\" }", &["5:11 HP0102"]);
+    check_node("cache = \"1h\"", &["5:9 HP0104"]);
+}
+
+#[test]
+fn managed_channels() {
+    let check_state =
+        |lines: &str, place: &str, shown: &str| check_shown(&format!("{AROUND}[state]\n{lines}\n"), place, shown);
+    check_state(
+        "x = { managed = \"remaining_stepps\" }",
+        "6:17 HP0105",
+        "`state.x.managed` is \"remaining_stepps\" (did you mean `remaining_steps`?)",
+    );
+    check_state(
+        "x = { managed = \"clock\" }",
+        "6:17 HP0105",
+        "`state.x.managed` is \"clock\" (write \"remaining_steps\" or \"is_last_step\")",
+    );
+    for (key, value) in [("reducer", "\"add\""), ("default", "1")] {
+        check_state(
+            &format!("x = {{ managed = \"remaining_steps\", {key} = {value} }}"),
+            "6:36 HP0122",
+            &format!(
+                "`state.x.{key}` does not go with `managed` (remove it: the engine computes the value for each task)"
+            ),
+        );
+    }
+    check_state(
+        "x = { managed = \"is_last_step\", type = \"integer\" }",
+        "6:7 HP0122",
+        "`state.x` does not allow what `is_last_step` gives: true is not of type \"integer\" (remove the schema: the engine's values have one of their own)",
+    );
+    let managed = "[state]\nx = { managed = \"remaining_steps\" }\n";
+    check_shown(
+        &format!("{AROUND}next = [{{ when = \"state.x > 1\", to = \"END\" }}]\n{managed}"),
+        "5:18 HP0122",
+        "`nodes.a.next[0].when` reads the managed channel \"x\" (managed values are given to nodes only: let a node write what the condition needs to another channel)",
+    );
+    check(&format!("{AROUND}interrupt = {{ deadline = {{ cel = \"state.x\" }} }}\n{managed}"), &["5:34 HP0122"]);
+    check(
+        &format!(
+            "name = \"g\"\nstart = [{{ when = \"state.x > 1\", to = \"a\" }}]\nnodes.a.component = \"a\"\n{managed}"
+        ),
+        &["2:19 HP0122"],
+    );
+    check(&format!("{AROUND}reads = [\"x\"]\n{managed}"), &[]);
 }
 
 #[test]
@@ -309,9 +492,10 @@ fn hostile_files_neither_panic_nor_hang() {
             );
         }
     }
-    // Every prefix of a graph that uses everything.
-    let text = include_str!("refund.graph.toml");
-    for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
-        let _ = parse(&text[..end], "g.toml");
+    // Every prefix of graphs that use everything.
+    for text in [include_str!("refund.graph.toml"), include_str!("features.graph.toml")] {
+        for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+            let _ = parse(&text[..end], "g.toml");
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use holdpoint_graph::builder::{GraphBuilder, NodeBuilder};
-use holdpoint_graph::definition::Graph;
+use holdpoint_graph::builder::{Edges, GraphBuilder, NodeBuilder};
+use holdpoint_graph::definition::{Graph, Managed, Target};
 use holdpoint_graph::state::{Change, Patch, Reducer, Schema, StateError, initial_values, reduce};
 use serde_json::{Map, Value, json};
 
@@ -320,4 +320,27 @@ fn recursive_schemas_end() {
         deep = json!([deep]);
     }
     assert_eq!(tree.check(&deep), Ok(()));
+}
+
+#[test]
+fn managed_channels_are_no_part_of_the_state() {
+    let graph = GraphBuilder::new("g")
+        .channel("steps", json!({}), Reducer::Add)
+        .managed("step", Managed::RemainingSteps)
+        .start(Edges::when("!has(state.step) && size(state) == 1", "a").otherwise("END"))
+        .node("a", NodeBuilder::component_path("a.wasm"))
+        .build()
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(Value::Object(initial_values(&graph)), json!({ "steps": 0 }));
+    for value in [json!(1), json!({ "__overwrite__": 1 })] {
+        let error = write(&graph, "step", None, &[value]).expect_err("refused");
+        assert_eq!(error.to_string(), "a writes the managed channel `step`");
+        assert_eq!(error.code(), "HP0309");
+        assert_eq!(error.cure(), "do not write `step`: the engine computes its value for each task");
+    }
+    let error = write(&graph, "stepp", None, &[json!(1)]).expect_err("refused");
+    assert_eq!(error.cure(), "did you mean `steps`?", "not one that cannot be written");
+    let state = object(json!({ "steps": 3, "step": 9 }));
+    let start = graph.start.resolve(&state, &graph).expect("a branch holds");
+    assert!(matches!(start.as_slice(), [Target::Node(_)]), "conditions see no managed values: {start:?}");
 }

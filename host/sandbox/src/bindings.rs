@@ -10,4 +10,6 @@ wasmtime::component::bindgen!({
         default: trappable,
     },
     exports: { default: async },
+    // What a guest is handed is copied once, into its memory.
+    ownership: Borrowing { duplicate_if_necessary: true },
 });

@@ -9,7 +9,7 @@ use holdpoint_graph::nodes::{NodeCall, NodeOutcome, NodeReport, Nodes};
 use serde_json::Value;
 
 use crate::bindings::holdpoint::node::types;
-use crate::call::execute;
+use crate::call::execute::{self, Texts};
 use crate::call::json;
 use crate::call::state::State;
 use crate::engine;
@@ -177,15 +177,16 @@ impl Sandbox {
         let fuel = call.limits.fuel;
         let runtime = self.runtime(fuel)?;
         let prepared = runtime.prepared(&call.component, None).await?;
-        let input = match execute::input(&call, limits.value_bytes) {
-            Ok(input) => input,
+        let texts = match Texts::of(&call, limits.value_bytes) {
+            Ok(texts) => texts,
             Err(exceeded) => return Ok(NodeOutcome::from(exceeded).into()),
         };
+        let call = Arc::new(call);
         let _slots = runtime.slots(&prepared).await;
-        let state = State::run(call, &self.0.effects, limits);
+        let state = State::run(Arc::clone(&call), &self.0.effects, limits);
         let mut store =
             execute::store(&runtime.engine, state, fuel).map_err(|error| Error::Unavailable(format!("{error:#}")))?;
-        let outcome = execute::run(&mut store, &prepared.node, &input).await;
+        let outcome = execute::run(&mut store, &prepared.node, texts.input(&call)).await;
         let Finished { operations, hits } = store.into_data().into_finished();
         Ok(NodeReport { outcome, operations, hits })
     }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::ConnectorName;
-use holdpoint_graph::nodes::{Command, Destination, JournalError, NodeOutcome, NodeReport, TaskJournal, TaskReport};
+use holdpoint_graph::nodes::{
+    Command, Destination, EffectMode, JournalError, NodeCall, NodeOutcome, NodeReport, TaskJournal, TaskReport, Verdict,
+};
 use holdpoint_graph::operation::{OperationRecord, OperationState};
 use holdpoint_sandbox::{CallLimits, Options};
 use serde_json::json;
@@ -31,8 +33,8 @@ fn asks(payload: &str) -> Guest {
 async fn a_node_gets_its_input_and_returns_a_command() {
     let bench = Bench::new();
     let mut request = call(bench.shelf.put(&echo().build()));
-    request.state = json!({"amount": 5, "text": "ä\"\n"}).as_object().unwrap().clone();
-    let state = request.state.clone();
+    request.state = support::state(json!({"amount": 5, "text": "ä\"\n"}));
+    let state = request.state.values().clone();
     let report = bench.report(request).await;
     assert_eq!(report.outcome, NodeOutcome::Completed(Command { update: state, goto: Vec::new() }));
     assert!(report.operations.is_empty());
@@ -48,6 +50,22 @@ async fn a_node_gets_its_input_and_returns_a_command() {
         request.argument = Some(json!({"argument": 1}));
         request.config = json!({"config": 2});
         assert_eq!(update(bench.report(request).await.outcome), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_tasks_of_a_step_get_the_text_of_one_state() {
+    let bench = Bench::new();
+    // Says the text that it was handed, byte for byte.
+    let code = "(call $log (i32.const 2) (i32.load offset=48 (local.get 0)) (i32.load offset=52 (local.get 0))) (call $done @update)";
+    let component = bench.shelf.put(&run(code).text("update", "{}").build());
+    let shared = support::state(json!({"b": [1.0, 1e300, 18_446_744_073_709_551_615_u64], "a": {"text": "ä\"\\n"}}));
+    let text = shared.text().to_owned();
+    for _ in 0..3 {
+        let journal = Arc::new(Journal::default());
+        let request = NodeCall { state: shared.clone(), ..call_with(component.clone(), journal.clone()) };
+        update(bench.report(request).await.outcome);
+        assert_eq!(journal.reports(), [format!("Info: {text}")]);
     }
 }
 
@@ -244,6 +262,39 @@ async fn operations_go_through_the_effects() {
     let report = bench.report(granted(bench.shelf.put(&guest))).await;
     assert!(matches!(report.outcome, NodeOutcome::Trapped(_)));
     assert_eq!(report.operations.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_branch_does_not_let_happen_comes_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger.jsonl");
+    let configuration = format!("[connectors.ledger]\nkind = \"file\"\npath = {:?}\n", ledger.to_str().unwrap());
+    let bench = Bench::with_connectors(Options::default(), &configuration);
+    let code = "(call $perform (i32.const 1) @id @connector @request (i32.const 512)) (call $log (i32.const 2) @after) (call $done @update)";
+    let request = json!({"line": {"row": 1}});
+    let guest = run(code).text("id", "row-1").text("connector", "ledger").text("request", request.to_string());
+    let component = bench.shelf.put(&guest.text("after", "performed").text("update", "{}").build());
+    let execute = async |effects, answers| {
+        let journal = Arc::new(Journal::default());
+        let mut request = call_with(component.clone(), journal.clone());
+        request.connectors = vec![ConnectorName::parse("ledger").unwrap()];
+        let report = bench.report(NodeCall { effects, answers, ..request }).await;
+        (report, journal.reports())
+    };
+
+    let (report, said) = execute(EffectMode::Recorded, Vec::new()).await;
+    let operations = vec![json!({"connector": "ledger", "operation_id": "row-1", "request": request})];
+    assert_eq!(report, NodeOutcome::Withheld { operations }.into());
+    assert_eq!((said.len(), ledger.exists()), (0, false), "the node did not go on");
+
+    let (report, said) = execute(EffectMode::Ask, Vec::new()).await;
+    let NodeOutcome::Interrupted(question) = report.outcome else { panic!("{:?}", report.outcome) };
+    assert_eq!((&question.payload["request"], said.len(), ledger.exists()), (&request, 0, false));
+    let mut yes = answer(question.occurrence, &question.payload, json!({"approved": true}));
+    yes.answer.verdict = Verdict::Respond;
+    let (report, said) = execute(EffectMode::Ask, vec![yes]).await;
+    assert_eq!((update(report.outcome), said), (json!({}), vec!["Info: performed".to_owned()]));
+    assert_eq!((report.operations.len(), std::fs::read_to_string(&ledger).unwrap().lines().count()), (1, 1));
 }
 
 /// A journal whose durable commits take their own time, or fail.

@@ -144,7 +144,7 @@ async fn values_are_bounded_in_both_directions() {
     let component = bench.shelf.put(&run("(call $done @u)").text("u", "{}").build());
     let large = json!("x".repeat(mebibyte));
     let mut requests = vec![call(component.clone()), call(component.clone()), call(component)];
-    requests[0].state.insert("large".to_owned(), large.clone());
+    requests[0].state = support::state(json!({ "large": large }));
     requests[1].argument = Some(large.clone());
     requests[2].config = large;
     for request in requests {
@@ -244,7 +244,7 @@ fn spinning_guests_do_not_starve_others() {
             .map(|index| {
                 let bench = bench.clone();
                 let mut request = call(if index % 2 == 0 { spin.clone() } else { fine.clone() });
-                request.state.insert("index".to_owned(), json!(index));
+                request.state = support::state(json!({ "index": index }));
                 tokio::spawn(async move { bench.report(request).await.outcome })
             })
             .collect();
@@ -277,7 +277,7 @@ fn sixty_four_calls_at_once_on_two_threads() {
                     tokio::spawn(async move {
                         for round in 0..10 {
                             let mut request = call(component.clone());
-                            request.state.insert("index".to_owned(), json!([index, round]));
+                            request.state = support::state(json!({ "index": [index, round] }));
                             assert_eq!(update(bench.report(request).await.outcome), json!({"index": [index, round]}));
                         }
                     })

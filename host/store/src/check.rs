@@ -1,18 +1,27 @@
-//! What every store refuses before it looks at what is stored, so that all of them refuse the same.
+//! What every store refuses, in one place, so that all of them refuse the same: what is wrong with a write by itself, and what is wrong with
+//! it beside the checkpoints that it names.
 
 use std::collections::BTreeSet;
 
+use holdpoint_graph::ids::{CheckpointId, Namespace};
 use holdpoint_graph::nodes::{Answer, Command, Destination};
 use holdpoint_graph::operation::{OperationRecord, OperationState};
 use holdpoint_graph::state::Change;
 use serde_json::Value;
 
-use crate::records::{NewCheckpoint, QuestionRecord, Settlement, TaskRecord, ThreadError, Trigger};
+use crate::records::{
+    CacheRecord, CheckpointRecord, NewCheckpoint, QuestionRecord, Settlement, TaskRecord, ThreadError, Trigger,
+    VersionRecord,
+};
 use crate::store::{Commit, Content, Error, Expect};
 
 /// Deepest nesting of a stored value. Above what `serde_json` reads from a guest (128 levels), so that nothing a guest returned is refused
 /// here, and low enough that reading recursively is safe on a thread's stack.
 pub(crate) const DEPTH_MAX: usize = 192;
+
+/// Deepest nesting of subgraphs. Far above what anybody builds, and low enough that snapshots, which nest alike, can be walked on a thread's
+/// stack.
+pub(crate) const SUBGRAPHS_MAX: usize = 64;
 
 /// Checks a commit by itself.
 pub(crate) fn commit(commit: &Commit) -> Result<(), Error> {
@@ -34,7 +43,56 @@ pub(crate) fn commit(commit: &Commit) -> Result<(), Error> {
     commit.tasks.iter().try_for_each(task)?;
     commit.questions.iter().try_for_each(question)?;
     commit.operations.iter().try_for_each(operation)?;
-    commit.hits.iter().try_for_each(|hit| integer(hit.at_ms, "time of a hit"))
+    commit.hits.iter().try_for_each(|hit| integer(hit.at_ms, "time of a hit"))?;
+    commit.cache.iter().try_for_each(cache)
+}
+
+/// Checks a version by itself.
+pub(crate) fn version(version: &VersionRecord) -> Result<(), Error> {
+    integer(version.deployed_at_ms, "time of a version")
+}
+
+/// Checks a checkpoint beside its parent's namespace.
+pub(crate) fn parent(child: &CheckpointRecord, parent: &CheckpointId, namespace: &Namespace) -> Result<(), Error> {
+    if child.namespace == *namespace {
+        Ok(())
+    } else {
+        invalid(format!("checkpoint {} and its parent {parent} are of different namespaces", child.id))
+    }
+}
+
+/// Checks the head's namespace.
+pub(crate) fn head(head: &CheckpointId, namespace: &Namespace) -> Result<(), Error> {
+    if namespace.is_root() {
+        Ok(())
+    } else {
+        invalid(format!("the head {head} is a subgraph's: it is of namespace {namespace}"))
+    }
+}
+
+/// Checks that a task's subgraph lies deeper than the task, so that from task to subgraph one comes to an end.
+pub(crate) fn child(task: &TaskRecord, own: &Namespace, child: &CheckpointId, its: &Namespace) -> Result<(), Error> {
+    if its.parts().count() > own.parts().count() {
+        Ok(())
+    } else {
+        invalid(format!("checkpoint {child} is none of a subgraph that task {} could run", task.id))
+    }
+}
+
+/// What is refused where something names a checkpoint that is not there.
+pub(crate) fn not_stored(what: &str, id: &CheckpointId) -> Error {
+    Error::Invalid(format!("{what} is not stored: {id}"))
+}
+
+/// What is refused where something that must be kept is not.
+pub(crate) fn not_kept(what: &str, id: &str) -> Error {
+    Error::Invalid(format!("{what} is not among what is kept: {id}"))
+}
+
+/// What is refused where another content has the version's name.
+pub(crate) fn version_taken(version: &VersionRecord, digest: &str) -> Error {
+    let VersionRecord { kind, name, version, .. } = version;
+    Error::Invalid(format!("version {version} of {} {name} is there with the digest {digest}", kind.name()))
 }
 
 /// Checks an exchange by itself. What is expected need not be checked: a record that could not be stored is never found.
@@ -77,6 +135,11 @@ fn checkpoint(checkpoint: &NewCheckpoint) -> Result<(), Error> {
     let record = &checkpoint.record;
     integer(record.clock_ms, "clock of a checkpoint")?;
     integer(record.created_at_ms, "time of a checkpoint")?;
+    record.joins.values().try_for_each(|arrivals| integer(arrivals.since_ms, "time of an arrival"))?;
+    record.metadata.values().try_for_each(|value| depth(value, "a checkpoint's metadata"))?;
+    if record.namespace.parts().count() > SUBGRAPHS_MAX {
+        return invalid(format!("subgraphs are nested deeper than {SUBGRAPHS_MAX} levels"));
+    }
     for trigger in &record.next {
         if let Trigger::Push { argument, .. } = trigger {
             depth(argument, "a task's argument")?;
@@ -98,6 +161,11 @@ fn task(task: &TaskRecord) -> Result<(), Error> {
     integer(task.updated_at_ms, "time of a task")?;
     optional_error(task.error.as_ref())?;
     task.result.as_ref().map_or(Ok(()), command)
+}
+
+fn cache(cache: &CacheRecord) -> Result<(), Error> {
+    optional_integer(cache.expires_at_ms, "end of a result's use")?;
+    command(&cache.result)
 }
 
 fn command(command: &Command) -> Result<(), Error> {

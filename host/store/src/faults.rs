@@ -25,10 +25,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
+use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 
-use crate::records::{QuestionRecord, Snapshot, ThreadRecord};
-use crate::store::{Commit, Content, Error, Journal, OperationFilter, Statistics, Store, ThreadFilter};
+use crate::records::{Outline, QuestionRecord, Snapshot, ThreadRecord, VersionKind, VersionRecord};
+use crate::store::{Commit, Content, Error, HistoryFilter, Journal, OperationFilter, Statistics, Store, ThreadFilter};
 
 /// What happens to one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub enum Fault {
 
 type Plan = dyn Fn(u64) -> Fault + Send + Sync;
 
-/// A store that loses commits, or what became of them. Reads, deletions and contents pass.
+/// A store that loses commits, or what became of them. Everything but commits and exchanges of operations passes.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     plan: Box<Plan>,
@@ -94,13 +95,32 @@ impl Store for FaultyStore {
         self.inner.snapshot(thread, checkpoint).await
     }
 
-    async fn history(
-        &self,
-        thread: &ThreadId,
-        before: Option<&CheckpointId>,
-        limit: usize,
-    ) -> Result<Vec<Snapshot>, Error> {
-        self.inner.history(thread, before, limit).await
+    async fn history(&self, thread: &ThreadId, filter: &HistoryFilter) -> Result<Vec<Snapshot>, Error> {
+        self.inner.history(thread, filter).await
+    }
+
+    async fn outline(&self, thread: &ThreadId) -> Result<Vec<Outline>, Error> {
+        self.inner.outline(thread).await
+    }
+
+    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error> {
+        self.inner.retain(thread, epoch, keep).await
+    }
+
+    async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error> {
+        self.inner.cached(key, now_ms).await
+    }
+
+    async fn clear_cache(&self, now_ms: Option<u64>) -> Result<u64, Error> {
+        self.inner.clear_cache(now_ms).await
+    }
+
+    async fn put_version(&self, version: VersionRecord) -> Result<(), Error> {
+        self.inner.put_version(version).await
+    }
+
+    async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error> {
+        self.inner.versions(kind, name).await
     }
 
     async fn question(&self, thread: &ThreadId, question: &QuestionId) -> Result<Option<QuestionRecord>, Error> {

@@ -28,5 +28,6 @@ pub use memory::MemoryStore;
 pub use records::*;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Claim, Commit, Content, Error, Expect, Journal, NewThread, OperationFilter, Statistics, Store, ThreadFilter,
+    Claim, Commit, Content, Error, Expect, HistoryFilter, Journal, NewThread, OperationFilter, Statistics, Store,
+    ThreadFilter,
 };

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, NodeName, QuestionId, TaskId, ThreadId};
-use holdpoint_graph::nodes::{Answer, Command};
+use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, Namespace, NodeName, QuestionId, TaskId, ThreadId};
+use holdpoint_graph::nodes::{Answer, Command, EffectMode};
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_graph::state::Patch;
 use serde_json::{Map, Value};
@@ -89,20 +89,50 @@ pub struct ThreadError {
 pub struct CheckpointRecord {
     /// Its id.
     pub id: CheckpointId,
-    /// The checkpoint that it was made from.
+    /// The checkpoint that it was made from, of the same namespace.
     pub parent: Option<CheckpointId>,
+    /// Which graph of the thread it belongs to.
+    pub namespace: Namespace,
+    /// Digest of the graph that runs from it: the thread's own or a subgraph.
+    pub graph: Digest,
     /// -1 for a thread's first input, then counting up (R1, R3).
     pub step: i64,
     /// What made it.
     pub source: Source,
+    /// Whose writes made it: the nodes of the step, or those that an update spoke for. Empty for an input.
+    pub writers: BTreeSet<NodeName>,
     /// What runs next from here.
     pub next: Vec<Trigger>,
+    /// Nodes with `defer` that were reached and run when nothing else is left.
+    pub deferred: BTreeSet<NodeName>,
     /// For nodes with `join`: who of those they wait for has arrived.
-    pub joins: BTreeMap<NodeName, BTreeSet<NodeName>>,
+    pub joins: BTreeMap<NodeName, Arrivals>,
+    /// For nodes that are subgraphs kept per thread: where their last call on this branch ended.
+    pub children: BTreeMap<NodeName, CheckpointId>,
+    /// What the ids of unnamed operations of the tasks from here derive from: equal at equal places of replayed branches.
+    pub anchor: CheckpointId,
+    /// For tasks that an update kept from the step before: what their unnamed operations derived from there, by path. They derive from it here too,
+    /// so that what a task did before the update is found again.
+    pub kept_operations: BTreeMap<String, TaskId>,
+    /// What becomes of the effects of the tasks from here, and of all that follows.
+    pub effects: EffectMode,
+    /// What the caller of the run gave to be kept with its checkpoints.
+    pub metadata: Map<String, Value>,
     /// The thread's recorded time: when something from outside last reached it, in milliseconds since 1970. Nodes' clocks start here.
     pub clock_ms: u64,
     /// When it was made, by the host's clock.
     pub created_at_ms: u64,
+}
+
+/// Who has arrived at a join.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Arrivals {
+    /// Those that have arrived.
+    pub arrived: BTreeSet<NodeName>,
+    /// The thread's clock at the first arrival, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// The node was started without some of those it lists: these are still to come, and count for the round that is over.
+    pub started: bool,
 }
 
 /// What made a checkpoint.
@@ -168,7 +198,9 @@ pub struct TaskRecord {
     pub checkpoint: CheckpointId,
     /// The node.
     pub node: NodeName,
-    /// Its place in the step: `pull:NODE` or `push:INDEX` (index zero-padded, so that texts sort as LangGraph's task paths do).
+    /// Its place in the step. `pull:NODE` and `push:INDEX` (zero-padded, so that texts sort as LangGraph's task paths do) are tasks of the
+    /// checkpoint. A path that begins with `command:` is what a caller wrote or asked for in the middle of the step, one that begins with `goto:`
+    /// a task that was added so, `PATH|error` is the error handler of the task at PATH, `input` is an input as it was given, and `pause` a static breakpoint that was reached.
     pub path: String,
     /// How far it got.
     pub status: TaskStatus,
@@ -178,6 +210,10 @@ pub struct TaskRecord {
     pub result: Option<Command>,
     /// Why it failed.
     pub error: Option<ThreadError>,
+    /// For a task that runs a subgraph: the newest checkpoint of its run.
+    pub child: Option<CheckpointId>,
+    /// Supersteps that the run might still take when the task was first executed, where its node reads managed values: an input of the task.
+    pub steps_left: Option<u32>,
     /// When it was last recorded.
     pub updated_at_ms: u64,
 }
@@ -191,17 +227,23 @@ pub enum TaskStatus {
     Interrupted,
     /// Waits for an operation's doubt to be settled.
     InDoubt,
-    /// Failed with its retries exhausted; continues when the thread is resumed.
+    /// Failed with its retries exhausted; continues when the thread is resumed, or an error handler takes its place.
     Failed,
+    /// Runs a subgraph that has come to `child` and is not done.
+    Running,
+    /// Not a task: the thread paused at a static breakpoint here.
+    Paused,
 }
 
 impl TaskStatus {
     /// All statuses with their stored and spoken names.
-    pub const NAMES: [(Self, &'static str); 4] = [
+    pub const NAMES: [(Self, &'static str); 6] = [
         (Self::Done, "done"),
         (Self::Interrupted, "interrupted"),
         (Self::InDoubt, "in-doubt"),
         (Self::Failed, "failed"),
+        (Self::Running, "running"),
+        (Self::Paused, "paused"),
     ];
 
     /// The stored and spoken name.
@@ -305,4 +347,69 @@ pub struct Snapshot {
     pub questions: Vec<QuestionRecord>,
     /// The operations that those tasks recorded and that are without an outcome.
     pub unsettled: Vec<OperationRecord>,
+    /// The runs of subgraphs by the tasks that are not done, each at the task's `child`. Filled by [`crate::Store::snapshot`] only.
+    pub children: BTreeMap<TaskId, Snapshot>,
+}
+
+/// A checkpoint without its values, and where the subgraphs of its tasks stand: what the shape of a history is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outline {
+    /// The checkpoint.
+    pub checkpoint: CheckpointRecord,
+    /// The `child` of its tasks.
+    pub task_children: Vec<CheckpointId>,
+}
+
+/// A result that may be used again, in any thread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheRecord {
+    /// Digest of everything that the result depends on.
+    pub key: Digest,
+    /// The result.
+    pub result: Command,
+    /// Until when it is used, in milliseconds since 1970; none means for ever.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// A version of a graph or component that was deployed under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionRecord {
+    /// What it is.
+    pub kind: VersionKind,
+    /// Its name.
+    pub name: String,
+    /// Its version: for graphs a number that counts up from 1, for components what their description says.
+    pub version: String,
+    /// Its content.
+    pub digest: Digest,
+    /// When it was deployed, in milliseconds since 1970.
+    pub deployed_at_ms: u64,
+    /// Who deployed it, and took what it may do more than the version before.
+    pub deployed_by: String,
+    /// What it may do more than the version before, as shown to that person; empty when nothing.
+    pub gains: Vec<String>,
+}
+
+/// What can be deployed under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VersionKind {
+    /// A graph.
+    Graph,
+    /// A component.
+    Component,
+}
+
+impl VersionKind {
+    /// All kinds with their stored and spoken names.
+    pub const NAMES: [(Self, &'static str); 2] = [(Self::Graph, "graph"), (Self::Component, "component")];
+
+    /// The stored and spoken name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+
+    /// Reads a name back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind)
+    }
 }

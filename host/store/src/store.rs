@@ -2,11 +2,15 @@
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, OperationId, QuestionId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, Namespace, OperationId, QuestionId, ThreadId};
+use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 
+use serde_json::{Map, Value};
+
 use crate::records::{
-    NewCheckpoint, QuestionRecord, Settlement, Snapshot, TaskRecord, ThreadError, ThreadRecord, ThreadStatus,
+    CacheRecord, NewCheckpoint, Outline, QuestionRecord, Settlement, Snapshot, Source, TaskRecord, ThreadError,
+    ThreadRecord, ThreadStatus, VersionKind, VersionRecord,
 };
 
 /// The operations' journal. Writes ride on the thread's commits ([`Store::commit`]), but for those that nobody's claim stands behind
@@ -45,8 +49,8 @@ pub trait Journal: Send + Sync {
 
     /// Replaces an operation's record if it still is `expected` in state, times and epoch; false, and nothing written, when it is not (exactly
     /// one of those who try wins). Needs no claim on any thread. When the new record says what became of the operation (completed, failed, not
-    /// sent), every interrupted thread that has a task in doubt about it at its head becomes running and nobody's, in the same transaction, so
-    /// that whoever looks for work continues it.
+    /// sent), every interrupted thread that has a task in doubt about it at its head, or in a subgraph that an unfinished task of the head's
+    /// runs, becomes running and nobody's, in the same transaction, so that whoever looks for work continues it.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the keys differ; [`Error::Full`], [`Error::ReadOnly`]: nothing was written. [`Error::Unavailable`]: the outcome is
@@ -79,17 +83,40 @@ pub trait Store: Journal {
     /// Threads, newest change first; those of the same moment in order of id. Reads no values.
     async fn threads(&self, filter: &ThreadFilter) -> Result<Vec<ThreadRecord>, Error>;
 
-    /// A thread at a checkpoint, at its head when none is named. `None` when either is unknown.
+    /// A thread at a checkpoint, at its head when none is named, with the runs of subgraphs of its unfinished tasks. `None` when either is
+    /// unknown.
     async fn snapshot(&self, thread: &ThreadId, checkpoint: Option<&CheckpointId>) -> Result<Option<Snapshot>, Error>;
 
-    /// A thread's checkpoints, newest first (in order of storing), at most `limit`, only those stored before `before` when given.
-    /// Empty when thread or `before` is unknown.
-    async fn history(
-        &self,
-        thread: &ThreadId,
-        before: Option<&CheckpointId>,
-        limit: usize,
-    ) -> Result<Vec<Snapshot>, Error>;
+    /// A thread's checkpoints that a filter lets through, newest first (in order of storing). Empty when thread or `before` is unknown. The runs
+    /// of subgraphs are not filled in.
+    async fn history(&self, thread: &ThreadId, filter: &HistoryFilter) -> Result<Vec<Snapshot>, Error>;
+
+    /// All checkpoints of a thread, of every namespace, in order of storing. Reads no values. Empty when the thread is unknown.
+    async fn outline(&self, thread: &ThreadId) -> Result<Vec<Outline>, Error>;
+
+    /// Removes a thread's checkpoints but those in `keep`, with their tasks and questions and the values that only they hold. The head, and the
+    /// subgraphs of its unfinished tasks, must be among those kept. Operations stay. Guarded by the epoch like a commit; changes neither status nor
+    /// times. Gives the number of checkpoints removed. A kept checkpoint's parent may be gone.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], [`Error::ThreadNotFound`]; [`Error::Invalid`] when a checkpoint to keep is unknown or the head is not kept.
+    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error>;
+
+    /// A result that may be used again at `now_ms`.
+    async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error>;
+
+    /// Removes results that may not be used any more at `now_ms`, or all of them when it is none. Gives their number.
+    async fn clear_cache(&self, now_ms: Option<u64>) -> Result<u64, Error>;
+
+    /// Stores a deployed version.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when a version of this kind, name and version is there with another digest: nothing was written. One that is there
+    /// with the same digest stays as it is.
+    async fn put_version(&self, version: VersionRecord) -> Result<(), Error>;
+
+    /// The versions of a name, or of all names, newest first (in order of storing).
+    async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error>;
 
     /// A question of a thread, whatever became of it.
     async fn question(&self, thread: &ThreadId, question: &QuestionId) -> Result<Option<QuestionRecord>, Error>;
@@ -134,8 +161,10 @@ pub struct Commit {
     pub settlements: Vec<Settlement>,
     /// New checkpoints, parents first.
     pub checkpoints: Vec<NewCheckpoint>,
-    /// The new head, when it changes.
+    /// The new head, when it changes. Of the thread's own graph.
     pub head: Option<CheckpointId>,
+    /// Pins the thread and its head, as they are after the fields above, to another graph version.
+    pub graph: Option<Digest>,
     /// Tasks as they stand now; replaces what was recorded of the same task.
     pub tasks: Vec<TaskRecord>,
     /// Questions that are asked; one that is there already (by id) stays as it is.
@@ -145,6 +174,8 @@ pub struct Commit {
     pub operations: Vec<OperationRecord>,
     /// Records of other threads that answered this one's requests.
     pub hits: Vec<OperationHit>,
+    /// Results that may be used again; replace those of the same key.
+    pub cache: Vec<CacheRecord>,
     /// What the thread does now.
     pub status: ThreadStatus,
     /// Why it failed; none clears it.
@@ -165,10 +196,12 @@ impl Commit {
             settlements: Vec::new(),
             checkpoints: Vec::new(),
             head: None,
+            graph: None,
             tasks: Vec::new(),
             questions: Vec::new(),
             operations: Vec::new(),
             hits: Vec::new(),
+            cache: Vec::new(),
             status,
             error: None,
             at_ms,
@@ -221,10 +254,36 @@ pub struct Content {
 pub struct ThreadFilter {
     /// Only those with this status.
     pub status: Option<ThreadStatus>,
+    /// Only those of graphs with this name.
+    pub graph_name: Option<GraphName>,
     /// At most this many.
     pub limit: usize,
     /// Passes over this many.
     pub offset: usize,
+}
+
+/// Which checkpoints of a thread to list.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HistoryFilter {
+    /// Those of this namespace.
+    pub namespace: Namespace,
+    /// Only those stored before this one.
+    pub before: Option<CheckpointId>,
+    /// Only those with this source.
+    pub source: Option<Source>,
+    /// Only those of this step.
+    pub step: Option<i64>,
+    /// Only those whose metadata has each of these members with an equal value.
+    pub metadata: Map<String, Value>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+impl HistoryFilter {
+    /// The newest checkpoints of the thread's own graph.
+    pub fn newest(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
 }
 
 /// Which operations to list.

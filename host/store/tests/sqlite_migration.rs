@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use holdpoint_graph::ids::Epoch;
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::{Epoch, GraphName};
 use holdpoint_graph::nodes::Failure;
 use holdpoint_graph::operation::{NoteKind, OperationNote, OperationRecord, OperationState};
 use holdpoint_store::conformance::scene::{self, NOW_MS, apply, thread, update};
 use holdpoint_store::{
-    Claim, Commit, Error, Journal, OperationFilter, Snapshot, SqliteOptions, SqliteStore, Store, ThreadStatus,
+    Arrivals, CheckpointRecord, Claim, Commit, Error, Journal, OperationFilter, Snapshot, Source, SqliteOptions,
+    SqliteStore, Store, ThreadFilter, ThreadStatus,
 };
 use serde_json::{Value, json};
 
 const FIRST: &str = include_str!("../src/sqlite/schema/0001_initial.sql");
+const SECOND: &str = include_str!("../src/sqlite/schema/0002_operations.sql");
 
 fn open(path: &Path) -> Result<SqliteStore, Error> {
     SqliteStore::open(path, SqliteOptions::default())
@@ -55,7 +58,7 @@ fn made_by_the_first_version(path: &Path) {
     connection.execute_batch(FIRST).expect("the first schema is valid");
     connection.pragma_update(None, "application_id", 0x486f_6c64).expect("can be set");
     connection.pragma_update(None, "user_version", 1).expect("can be set");
-    let graph = holdpoint_graph::digest::Digest::of_bytes(b"graph");
+    let graph = Digest::of_bytes(b"graph");
     let head = scene::checkpoint(0);
     connection
         .execute(
@@ -141,9 +144,120 @@ async fn a_store_of_the_first_schema_keeps_everything() {
     }
     let connection = rusqlite::Connection::open(&path).expect("opens");
     let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).expect("readable");
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
     let verdict: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).expect("readable");
     assert_eq!(verdict, "ok");
+}
+
+/// A file as the second version left it: what the first left, brought up, and a second checkpoint with a join and a question; and another thread,
+/// of another graph, with a checkpoint of the same id.
+fn made_by_the_second_version(path: &Path) {
+    made_by_the_first_version(path);
+    let connection = rusqlite::Connection::open(path).expect("opens");
+    connection.execute_batch(SECOND).expect("the second schema is valid");
+    connection.pragma_update(None, "user_version", 2).expect("can be set");
+    let (first, second) = (scene::checkpoint(0), scene::checkpoint(1));
+    let graph = Digest::of_bytes(b"another graph");
+    let now = NOW_MS.cast_signed();
+    connection
+        .execute("update thread set head = ?1, version_last = 2 where thread_key = 1", [second.as_str()])
+        .expect("fits");
+    connection
+        .execute(
+            "insert into checkpoint values
+             (2, 1, ?1, ?2, 1, 'update', ?3, ?3, 1, '[]', '{\"all\":[\"a\",\"b\"],\"none\":[]}', '{\"a\":1,\"log\":2}')",
+            rusqlite::params![second.as_str(), first.as_str(), now],
+        )
+        .expect("fits");
+    connection
+        .execute("insert into channel_value values (2, 1, 2, 'log', 'list', null, 3, 0, '[1]')", [])
+        .expect("fits");
+    let task = scene::task("t", 1, "pull:pay");
+    connection
+        .execute(
+            "insert into task values (2, 2, ?1, 'pay', 'pull:pay', 'interrupted', 1, ?2, 1, null, null)",
+            rusqlite::params![task.id.as_str(), now],
+        )
+        .expect("fits");
+    let question = scene::question(&task, "t", 0);
+    connection
+        .execute(
+            "insert into question values
+             (1, 1, ?1, 2, ?2, 'pay', 0, ?3, ?4, null, 'pending', 1, null, null, '{}', '{\"pay\":100}')",
+            rusqlite::params![question.id.as_str(), task.id.as_str(), question.payload_digest.as_str(), now],
+        )
+        .expect("fits");
+    connection
+        .execute(
+            "insert into thread values (2, 'u', 'u', ?1, 'incident', 'done', 1, null, 0, ?2, 0, null, 1, ?3, ?3)",
+            rusqlite::params![graph.as_str(), first.as_str(), now],
+        )
+        .expect("fits");
+    connection
+        .execute(
+            "insert into checkpoint values (3, 2, ?1, null, -1, 'input', ?2, ?2, 1, '[\"start\"]', null, '{}')",
+            rusqlite::params![first.as_str(), now],
+        )
+        .expect("fits");
+}
+
+#[tokio::test]
+async fn a_store_of_the_second_schema_keeps_everything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    made_by_the_second_version(&path);
+    let store: Arc<dyn Store> = Arc::new(open(&path).expect("migrates"));
+    let found = scene::head(&store, "t").await;
+    let arrivals = |names: &[&str]| Arrivals {
+        arrived: names.iter().map(|name| scene::node(name)).collect(),
+        since_ms: NOW_MS,
+        started: false,
+    };
+    let expected = CheckpointRecord {
+        source: Source::Update,
+        next: Vec::new(),
+        joins: [(scene::node("all"), arrivals(&["a", "b"])), (scene::node("none"), arrivals(&[]))].into(),
+        created_at_ms: NOW_MS,
+        ..scene::new_checkpoint(1, Some(0), scene::replace([])).record
+    };
+    assert_eq!(found.checkpoint, expected, "root, the thread's graph, its own anchor, live, no details");
+    assert_eq!(Value::Object(found.values.clone()), json!({ "a": 7, "log": [1] }));
+    let task = scene::task("t", 1, "pull:pay");
+    assert_eq!((&found.tasks, &found.questions), (&vec![task.clone()], &vec![scene::question(&task, "t", 0)]));
+    assert!(found.children.is_empty());
+    assert_eq!(scene::history(&store, "t").await.len(), 2);
+    let other = scene::head(&store, "u").await.checkpoint;
+    assert_eq!((other.graph, other.anchor), (Digest::of_bytes(b"another graph"), scene::checkpoint(0)));
+    let incidents = ThreadFilter {
+        graph_name: Some(GraphName::parse("incident").expect("valid")),
+        limit: 9,
+        ..ThreadFilter::default()
+    };
+    let listed = store.threads(&incidents).await.expect("readable");
+    assert_eq!(listed.iter().map(|thread| thread.id.as_str()).collect::<Vec<_>>(), ["u"]);
+
+    // It lives on: pinned to another graph, answered, appended to, and thinned out.
+    let newer = Digest::of_bytes(b"newer");
+    let commit = Commit {
+        graph: Some(newer.clone()),
+        settlements: vec![scene::settle(&scene::question(&task, "t", 0), "ana")],
+        ..scene::step("t", 1, 2, 1, scene::append("log", [json!(2)]))
+    };
+    apply(&store, commit).await;
+    assert_eq!(scene::at(&store, "t", 1).await.checkpoint.graph, scene::graph(), "what was pinned stays so");
+    assert_eq!(store.retain(&thread("t"), Epoch(1), &[scene::checkpoint(2)]).await, Ok(2));
+    assert_eq!(scene::values_at(&store, "t", 2).await, json!({ "a": 7, "log": [1, 2] }));
+    drop(store);
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    for (check, sound) in [("integrity_check", "ok"), ("user_version", "3")] {
+        let found: String = connection
+            .query_row(&format!("select cast({check} as text) from pragma_{check}"), [], |row| row.get(0))
+            .expect("readable");
+        assert_eq!(found, sound, "{check}");
+    }
+    let orphans: i64 =
+        connection.query_row("select count(*) from pragma_foreign_key_check", [], |row| row.get(0)).expect("readable");
+    assert_eq!(orphans, 0);
 }
 
 #[tokio::test]

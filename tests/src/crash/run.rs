@@ -5,7 +5,7 @@ use std::path::Path;
 
 use holdpoint_graph::ids::ThreadId;
 use holdpoint_graph::operation::OperationRecord;
-use holdpoint_store::{Journal as _, QuestionRecord, Snapshot, SqliteOptions, SqliteStore, Store as _};
+use holdpoint_store::{HistoryFilter, Journal as _, QuestionRecord, Snapshot, SqliteOptions, SqliteStore, Store as _};
 use serde_json::json;
 
 use super::check::{self, WriteFate};
@@ -215,7 +215,7 @@ pub fn read(store: &Path, thread: &str) -> Stored {
         let store = SqliteStore::open(store, SqliteOptions::default()).unwrap();
         Stored {
             snapshot: store.snapshot(&thread, None).await.unwrap(),
-            history: store.history(&thread, None, CHECKPOINTS_MAX).await.unwrap(),
+            history: store.history(&thread, &HistoryFilter::newest(CHECKPOINTS_MAX)).await.unwrap(),
             operations: store.operations(&thread).await.unwrap(),
             integrity,
         }

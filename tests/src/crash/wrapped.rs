@@ -6,10 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
+use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 use holdpoint_store::{
-    Commit, Content, Error, Journal, OperationFilter, QuestionRecord, Snapshot, Statistics, Store, ThreadFilter,
-    ThreadRecord,
+    Commit, Content, Error, HistoryFilter, Journal, OperationFilter, Outline, QuestionRecord, Snapshot, Statistics,
+    Store, ThreadFilter, ThreadRecord, VersionKind, VersionRecord,
 };
 
 /// What stands around writes.
@@ -74,13 +75,32 @@ impl<H: Hook> Store for Wrapped<H> {
         self.inner.snapshot(thread, checkpoint).await
     }
 
-    async fn history(
-        &self,
-        thread: &ThreadId,
-        before: Option<&CheckpointId>,
-        limit: usize,
-    ) -> Result<Vec<Snapshot>, Error> {
-        self.inner.history(thread, before, limit).await
+    async fn history(&self, thread: &ThreadId, filter: &HistoryFilter) -> Result<Vec<Snapshot>, Error> {
+        self.inner.history(thread, filter).await
+    }
+
+    async fn outline(&self, thread: &ThreadId) -> Result<Vec<Outline>, Error> {
+        self.inner.outline(thread).await
+    }
+
+    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error> {
+        self.inner.retain(thread, epoch, keep).await
+    }
+
+    async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error> {
+        self.inner.cached(key, now_ms).await
+    }
+
+    async fn clear_cache(&self, now_ms: Option<u64>) -> Result<u64, Error> {
+        self.inner.clear_cache(now_ms).await
+    }
+
+    async fn put_version(&self, version: VersionRecord) -> Result<(), Error> {
+        self.inner.put_version(version).await
+    }
+
+    async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error> {
+        self.inner.versions(kind, name).await
     }
 
     async fn question(&self, thread: &ThreadId, question: &QuestionId) -> Result<Option<QuestionRecord>, Error> {

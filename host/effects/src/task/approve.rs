@@ -1,7 +1,7 @@
 //! Requests that a person has to approve before the host sends them, whatever the node does.
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::nodes::{Answer, HOST_OCCURRENCE_FIRST, Question, RecordedAnswer, Verdict};
+use holdpoint_graph::nodes::{Answer, EffectMode, HOST_OCCURRENCE_FIRST, Question, RecordedAnswer, Verdict};
 use holdpoint_graph::operation::{NoteKind, OperationNote};
 use serde_json::{Value, json};
 
@@ -14,6 +14,9 @@ use super::TaskEffects;
 use super::act::Job;
 use super::order::Order;
 use super::results::Results;
+
+/// Why a branch in mode `ask` asks.
+const BRANCH_ASKS: &str = "this branch asks before each new operation";
 
 /// What stands in the way of a request.
 enum Approval {
@@ -60,13 +63,30 @@ impl TaskEffects {
         let Some(slot) = self.shared.connectors.get(&order.key.connector) else {
             unreachable!("invariant: an admitted operation's connector is configured");
         };
-        let Some(reason) = reason_to_ask(&slot.configuration, &order.request) else { return Approval::Given(None) };
+        let rule = reason_to_ask(&slot.configuration, &order.request);
+        let asking = self.mode == EffectMode::Ask;
+        let reason = match (asking, rule) {
+            (false, None) => return Approval::Given(None),
+            (false, Some(rule)) => rule,
+            (true, None) => BRANCH_ASKS.to_owned(),
+            (true, Some(rule)) => format!("{BRANCH_ASKS}; {rule}"),
+        };
         if let Some(answer) = answer_to(order, &self.answers) {
             return decided(answer);
         }
-        match standing(&slot.configuration, &order.request, self.shared.clock.now_ms()) {
+        // A standing approval was given for what the thread does, not for what it is tried out to do.
+        let standing = (!asking).then(|| standing(&slot.configuration, &order.request, self.shared.clock.now_ms()));
+        match standing.flatten() {
             Some(note) => Approval::Given(Some(note)),
             None => Approval::Wanted(reason),
+        }
+    }
+
+    /// Whose no this execution has for a request already, in whatever mode.
+    pub(super) fn refused_by_answer(&self, order: &Order) -> Option<Reason> {
+        match decided(answer_to(order, &self.answers)?) {
+            Approval::Refused(reason) => Some(reason),
+            Approval::Given(_) | Approval::Wanted(_) => None,
         }
     }
 

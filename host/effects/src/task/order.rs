@@ -1,7 +1,8 @@
-//! From what a guest asks to an operation with its key and digest. Pure but for the call counter.
+//! From what a guest asks to an operation with its key and digest. Pure but for the counters.
 
 use holdpoint_graph::digest::{Digest, canonical_json};
-use holdpoint_graph::ids::ConnectorName;
+use holdpoint_graph::ids::{ConnectorName, OperationId};
+use holdpoint_graph::nodes::TaskIdentity;
 use holdpoint_graph::operation::{OperationKey, Scope};
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use crate::configuration::{Class, ScopeRule};
 use crate::records::TASK_BYTES_MAX;
 use crate::refusal::Reason;
 
-use super::{OperationRequest, TaskEffects, operation_id};
+use super::{OperationRequest, TaskEffects};
 
 /// An operation that may be looked up and performed.
 pub(super) struct Order {
@@ -40,8 +41,13 @@ impl TaskEffects {
             return Err(Reason::Unknown { connector, configured: self.configured() });
         };
         let configuration = &slot.configuration;
-        let id = operation_id(id, &self.task, call)?;
         let canonical = canonical_json(&request);
+        let digest = request_digest(&connector, &canonical);
+        // Counted before anything that can refuse the request, and named ones too: a replay counts the same.
+        let equal = self.equal_requests.entry(digest.clone()).or_default();
+        let occurrence = *equal;
+        *equal += 1;
+        let id = operation_id(id, &self.task, &digest, occurrence)?;
         if canonical.len() > configuration.request_bytes_max {
             return Err(Reason::TooLarge { bytes: canonical.len(), max: configuration.request_bytes_max });
         }
@@ -56,7 +62,6 @@ impl TaskEffects {
                 Scope::Global(name.to_string())
             }
         };
-        let digest = request_digest(&connector, &canonical);
         Ok(Order {
             position,
             call,
@@ -72,6 +77,20 @@ impl TaskEffects {
             return "none".into();
         }
         self.shared.connectors.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The operation's id: the author's, or derived from where it is asked for, what is asked for, and which of the execution's equal requests it is.
+/// So a replay finds the record of each request, whatever else a node asks for around it.
+fn operation_id(
+    id: Option<String>,
+    task: &TaskIdentity,
+    digest: &Digest,
+    occurrence: u32,
+) -> Result<OperationId, Reason> {
+    match id {
+        Some(id) => OperationId::parse(id).map_err(|error| Reason::OperationId(error.to_string())),
+        None => Ok(OperationId::derive(&task.operations, digest, occurrence)),
     }
 }
 

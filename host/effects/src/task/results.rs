@@ -1,5 +1,7 @@
 //! What a call has come to.
 
+use std::collections::HashSet;
+
 use holdpoint_graph::operation::{OperationKey, OperationState};
 use serde_json::{Value, json};
 
@@ -14,9 +16,33 @@ pub(super) struct Results {
     pub(super) given: Vec<Option<Result<Value, Refusal>>>,
     /// Position, operation and reason.
     pub(super) doubts: Vec<(usize, OperationKey, String)>,
+    /// What the branch does not let happen, in order of the call.
+    withheld: Vec<Value>,
+    withheld_keys: HashSet<OperationKey>,
 }
 
 impl Results {
+    pub(super) fn with_capacity(operations: usize) -> Self {
+        Self {
+            given: Vec::with_capacity(operations),
+            doubts: Vec::new(),
+            withheld: Vec::new(),
+            withheld_keys: HashSet::new(),
+        }
+    }
+
+    /// An operation that would be performed on another branch. The second request of the same call under one id would not be: it would get the
+    /// first one's answer, or a conflict.
+    pub(super) fn withhold(&mut self, order: &Order) {
+        tracing::info!(connector = %order.key.connector, id = %order.key.id, digest = %order.digest, "withheld");
+        if self.withheld_keys.insert(order.key.clone()) {
+            self.withheld.push(json!({
+                "connector": order.key.connector.as_str(),
+                "operation_id": order.key.id.as_str(),
+                "request": order.request,
+            }));
+        }
+    }
     pub(super) fn refuse(&mut self, order: &Order, reason: Reason) {
         tracing::debug!(connector = %order.key.connector, id = %order.key.id, code = reason.code(), "refused");
         self.given[order.position] = Some(Err(reason.into()));
@@ -37,13 +63,18 @@ impl Results {
         self.given[order.position] = Some(Ok(receipt));
     }
 
-    /// The doubt that comes first in the call, or all answers.
+    /// The doubt that comes first in the call, or what is withheld, or all answers.
     pub(super) fn finish(self) -> Result<Vec<Result<Value, Refusal>>, Halt> {
         if let Some((_, operation, reason)) = self.doubts.into_iter().min_by_key(|(position, ..)| *position) {
             return Err(Halt::InDoubt { operation, reason });
         }
+        if !self.withheld.is_empty() {
+            return Err(Halt::Withheld { operations: self.withheld });
+        }
         let given = self.given.into_iter();
-        Ok(given.map(|result| result.expect("invariant: every operation was answered, refused or in doubt")).collect())
+        Ok(given
+            .map(|result| result.expect("invariant: every operation was answered, refused, withheld or in doubt"))
+            .collect())
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 pub mod connectors;
+pub mod counting;
 pub mod postgres;
 
 use std::collections::HashMap;
@@ -17,10 +18,10 @@ use holdpoint_graph::clock::Clock;
 use holdpoint_graph::definition::Limits;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, ConnectorName, Epoch, GraphName, NodeName, TaskId, ThreadId};
-use holdpoint_graph::nodes::{JournalError, NodeCall, TaskIdentity, TaskJournal, TaskReport};
+use holdpoint_graph::nodes::{EffectMode, JournalError, NodeCall, State, TaskIdentity, TaskJournal, TaskReport};
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState};
 use holdpoint_store::{Error, Journal, OperationFilter};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -144,8 +145,12 @@ impl World {
 
     /// Another process on the same journal.
     pub fn with_journal(configuration: &str, environment: &[(&str, &str)], journal: Arc<TestJournal>) -> Self {
+        Self::of(parse(configuration, environment), journal)
+    }
+
+    pub fn of(configuration: Configuration, journal: Arc<TestJournal>) -> Self {
         let clock = Arc::new(StillClock(AtomicU64::new(NOW_MS)));
-        let effects = Effects::new(parse(configuration, environment), journal.clone(), clock.clone());
+        let effects = Effects::new(configuration, journal.clone(), clock.clone());
         Self { journal, clock, effects }
     }
 
@@ -165,16 +170,18 @@ impl World {
                 step: 0,
                 node: NodeName::parse("commit").unwrap(),
                 id: TaskId::parse(format!("00000000-0000-8000-8000-0000000000{task:02x}")).unwrap(),
+                operations: TaskId::parse(format!("00000000-0000-8000-8000-00000000f0{task:02x}")).unwrap(),
                 epoch: Epoch(1),
             },
             component: Digest::of_bytes(b""),
-            state: Map::new(),
+            state: State::default(),
             argument: None,
             config: Value::Null,
             connectors: ["payments", "ledger", "absent"].map(|name| ConnectorName::parse(name).unwrap()).to_vec(),
             limits: Limits::default(),
             clock_ms: NOW_MS,
             answers: Vec::new(),
+            effects: EffectMode::Live,
             journal: self.journal.clone(),
         }
     }

@@ -2,29 +2,29 @@
 
 use std::sync::Arc;
 
-use holdpoint_graph::definition::Graph;
-use holdpoint_graph::ids::{Epoch, ThreadId};
+use holdpoint_graph::ids::{Epoch, Namespace, ThreadId};
 use holdpoint_store::{Claim, Commit, Expect, Snapshot, ThreadRecord, ThreadStatus};
 
 use super::Engine;
 use crate::claim;
-use crate::driver::Driver;
+use crate::driver;
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::task::Context;
+use crate::task::{Claimed, Context};
+use crate::version::Version;
 use crate::view::{self, ThreadView};
 
 impl Engine {
     /// Drives a thread that was claimed from `snapshot`.
-    pub(super) async fn drive(&self, snapshot: Snapshot, graph: Arc<Graph>) -> Result<ThreadView, Error> {
+    pub(super) async fn drive(&self, snapshot: Snapshot, version: Arc<Version>) -> Result<ThreadView, Error> {
         let epoch = snapshot.thread.epoch.next();
-        self.drive_at(snapshot, graph, epoch).await
+        self.drive_at(snapshot, version, epoch).await
     }
 
     pub(super) async fn drive_at(
         &self,
         snapshot: Snapshot,
-        graph: Arc<Graph>,
+        version: Arc<Version>,
         epoch: Epoch,
     ) -> Result<ThreadView, Error> {
         let inner = &self.inner;
@@ -35,31 +35,26 @@ impl Engine {
             thread.clone(),
             epoch,
             inner.config.lease_ms,
+            self.options.events.clone(),
         ));
-        let context = Arc::new(Context {
-            graph,
+        let claimed = Arc::new(Claimed {
             nodes: Arc::clone(&inner.nodes),
             ledger,
             thread: thread.clone(),
-            lineage: snapshot.thread.lineage,
+            lineage: snapshot.thread.lineage.clone(),
             epoch,
-        });
-        let driver = Driver {
-            context,
             config: inner.config.clone(),
-            checkpoint: snapshot.checkpoint,
-            values: snapshot.values,
-            tasks: snapshot.tasks,
-            questions: snapshot.questions,
-        };
-        driver.drive().await?;
+            options: (*self.options).clone(),
+        });
+        let context = Arc::new(Context { claimed, version, namespace: Namespace::root(), keeps: true });
+        driver::drive_thread(context, snapshot).await?;
         let snapshot = self.snapshot(&thread).await?;
         // Doubt that was settled while this claim still ran finds a thread that waits for nothing: the next claim continues it.
         if snapshot.thread.status == ThreadStatus::Interrupted && self.doubt_is_settled(&snapshot).await? {
             return Box::pin(self.proceed(&thread)).await;
         }
-        let graph = self.graph(&snapshot.thread.graph).await.ok();
-        Ok(view::thread_view(&snapshot, graph.as_deref()))
+        let version = self.version(&snapshot.checkpoint.graph).await.ok();
+        Ok(view::thread_view(&snapshot, version.as_deref()))
     }
 
     pub(super) fn claiming(&self, thread: &ThreadRecord, now_ms: u64) -> Commit {

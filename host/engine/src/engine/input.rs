@@ -2,65 +2,61 @@
 
 use std::sync::Arc;
 
-use holdpoint_graph::definition::Graph;
-use holdpoint_graph::ids::{CheckpointId, Epoch, ThreadId};
-use holdpoint_graph::state;
-use holdpoint_store::{
-    Commit, Expect, NewCheckpoint, NewThread, Settlement, Snapshot, Source, TaskStatus, ThreadStatus,
-};
+use holdpoint_graph::ids::{Epoch, ThreadId};
+use holdpoint_store::{Commit, Expect, NewThread, Settlement, Snapshot, ThreadStatus};
 use serde_json::Value;
 
-use super::{Deployment, Engine, Input, entropy, is_in_doubt, pending_ids};
-use crate::apply::{self, Applied};
+use super::{Engine, Input, entropy, is_in_doubt, pending_ids};
 use crate::error::Error;
-use crate::plan::tasks_of;
+use crate::update::{self, Base, Setting, Update};
+use crate::version::Version;
 use crate::view::ThreadView;
 
 impl Engine {
     pub(super) async fn create(
         &self,
         thread: &ThreadId,
-        deployment: &Deployment,
+        version: &Arc<Version>,
         input: Input,
     ) -> Result<ThreadView, Error> {
         let Value::Object(input) = input.values else { return Err(Error::InputNotAnObject) };
-        let graph = &deployment.graph;
+        self.check_breakpoints(version)?;
         let now_ms = self.inner.clock.now_ms();
-        let checkpoints =
-            apply::input_checkpoints(graph, thread, None, &state::initial_values(graph), &input, now_ms, entropy())
-                .map_err(Error::InvalidInput)?;
-        // Milliseconds pass faster than claims: a writer of a thread of this name that was deleted can never hold this epoch.
-        let epoch = Epoch(now_ms);
-        let (digest, graph_name) = (deployment.digest.clone(), graph.name.clone());
-        let new = NewThread { epoch, lineage: thread.clone(), graph: digest, graph_name };
+        let setting = self.setting(version, thread, thread, now_ms);
+        let (checkpoints, record) = update::input_after(&setting, None, &input, entropy())?;
         let [_, first] = &checkpoints;
-        let first = first.record.clone();
+        let head = first.record.id.clone();
+        let epoch = Epoch(now_ms);
         let commit = Commit {
-            head: Some(first.id.clone()),
+            head: Some(head),
             checkpoints: checkpoints.to_vec(),
-            ..self.writing(thread, Expect::New(new), now_ms)
+            tasks: vec![record],
+            ..self.writing(thread, Expect::New(new_thread(thread, version, epoch)), now_ms)
         };
-        match self.inner.store.commit(commit).await {
-            Ok(()) => {}
-            Err(holdpoint_store::Error::ThreadExists(_)) => {
-                return Err(Error::Busy {
-                    thread: thread.clone(),
-                    owner: "another caller that created it just now".into(),
-                });
-            }
-            Err(error) => return Err(Error::Store(error)),
-        }
+        self.commit_new(thread, commit).await?;
         let snapshot = self.snapshot(thread).await?;
-        self.drive_at(snapshot, Arc::clone(graph), epoch).await
+        self.drive_at(snapshot, Arc::clone(version), epoch).await
+    }
+
+    pub(super) async fn commit_new(&self, thread: &ThreadId, commit: Commit) -> Result<(), Error> {
+        match self.inner.store.commit(commit).await {
+            Ok(()) => Ok(()),
+            Err(holdpoint_store::Error::ThreadExists(_)) => Err(Error::Busy {
+                thread: thread.clone(),
+                owner: "another caller that created it just now".into(),
+            }),
+            Err(error) => Err(Error::Store(error)),
+        }
     }
 
     pub(super) async fn give_input(
         &self,
         snapshot: Snapshot,
-        graph: &Arc<Graph>,
+        version: &Arc<Version>,
         input: Input,
     ) -> Result<ThreadView, Error> {
-        let Value::Object(input_values) = input.values else { return Err(Error::InputNotAnObject) };
+        let Value::Object(values) = input.values else { return Err(Error::InputNotAnObject) };
+        self.check_breakpoints(version)?;
         let thread = &snapshot.thread.id;
         self.check_free(&snapshot.thread)?;
         let pending = pending_ids(&snapshot);
@@ -73,49 +69,53 @@ impl Engine {
             return Err(Error::Waiting { thread: thread.clone(), pending });
         }
         let now_ms = self.inner.clock.now_ms();
-        let mut checkpoints = Vec::new();
-        let mut parent = snapshot.checkpoint.clone();
-        let mut values = snapshot.values.clone();
-        if let Some(kept) = self.kept_writes(&snapshot, graph, now_ms) {
-            kept.patch.apply(&mut values);
-            parent = kept.record.clone();
-            checkpoints.push(kept);
-        }
-        checkpoints.extend(
-            apply::input_checkpoints(graph, thread, Some(&parent), &values, &input_values, now_ms, entropy())
-                .map_err(Error::InvalidInput)?,
-        );
+        let setting = self.setting(version, thread, &snapshot.thread.lineage, now_ms);
+        let base = Base::of(&snapshot);
+        let update = Update { values: Some(values), as_node: Some(update::AsNode::Input), ..Update::default() };
+        let (mut made, _) = update::superstep(&setting, &base, &[update], true, entropy)?;
+        // New input has not been shown to anybody: its breakpoints hold.
+        made.tasks.retain(|task| task.path != crate::plan::PAUSE);
         let commit = Commit {
             settlements: pending.iter().map(|question| Settlement::Supersede { question: question.clone() }).collect(),
-            head: checkpoints.last().map(|checkpoint| checkpoint.record.id.clone()),
-            checkpoints,
+            head: made.checkpoints.last().map(|checkpoint| checkpoint.record.id.clone()),
+            checkpoints: made.checkpoints,
+            tasks: made.tasks,
             ..self.claiming(&snapshot.thread, now_ms)
         };
         if let Err(error) = self.inner.store.commit(commit).await {
             return Err(self.lost(thread, error, &pending).await?);
         }
         let claimed = self.snapshot(thread).await?;
-        self.drive_at(claimed, Arc::clone(graph), snapshot.thread.epoch.next()).await
+        self.drive_at(claimed, Arc::clone(version), snapshot.thread.epoch.next()).await
     }
 
-    /// A checkpoint with the writes of the step's finished tasks, which new input must not drop (DESIGN 6.5).
-    fn kept_writes(&self, snapshot: &Snapshot, graph: &Graph, now_ms: u64) -> Option<NewCheckpoint> {
-        let planned = tasks_of(&snapshot.thread.id, &snapshot.checkpoint);
-        let finished: Vec<_> = planned
-            .iter()
-            .filter_map(|task| {
-                let record = snapshot.tasks.iter().find(|record| record.id == task.id)?;
-                (record.status == TaskStatus::Done).then_some((task, record.result.as_ref()?))
-            })
-            .collect();
-        if finished.is_empty() {
-            return None;
+    /// What updates of a thread are written with now.
+    pub(super) fn setting<'a>(
+        &'a self,
+        version: &'a Version,
+        thread: &'a ThreadId,
+        lineage: &'a ThreadId,
+        now_ms: u64,
+    ) -> Setting<'a> {
+        Setting {
+            version,
+            thread,
+            lineage,
+            now_ms,
+            clock_ms: now_ms,
+            effects: self.options.effects,
+            metadata: &self.options.metadata,
         }
-        let patch = apply::reduce_all(graph, &snapshot.values, &finished).ok()?;
-        let applied = Applied { patch, next: Vec::new(), joins: snapshot.checkpoint.joins.clone() };
-        let mut kept = apply::next_checkpoint(&snapshot.thread.id, &snapshot.checkpoint, applied, Some(now_ms), now_ms);
-        kept.record.source = Source::Update;
-        kept.record.id = CheckpointId::from_entropy(kept.record.clock_ms, kept.record.step, entropy());
-        Some(kept)
+    }
+}
+
+/// A thread of its own lineage, pinned to a version. Milliseconds pass faster than claims: a writer of a thread of this name that was deleted can
+/// never hold its first epoch.
+pub(super) fn new_thread(thread: &ThreadId, version: &Version, epoch: Epoch) -> NewThread {
+    NewThread {
+        epoch,
+        lineage: thread.clone(),
+        graph: version.digest.clone(),
+        graph_name: version.graph.name.clone(),
     }
 }

@@ -5,39 +5,56 @@
 //!
 //! # Layout
 //!
-//! * `input`, `answer`, `replay`: what a thread can be asked to do; each is accepted or refused as a whole.
+//! * `input`, `answer`, `replay`, `update`, `copy`: what a thread can be asked to do; each is accepted or refused as a whole.
+//! * [`RunOptions`]: what a caller may say about a run.
+//! * `shadow`: a recorded thread, given to another version.
 //! * `settle`: doubt about an operation, ended by a person.
+//! * `verify`: a history executed again. `migrate`: a waiting thread on another version.
+//! * `prune`: what finished threads need not keep.
 //! * `claim`: claiming a thread and driving it.
 //! * `reads`: looking at threads. `refusal`: what the loser of a race is told.
 
 mod claim;
 
 mod answer;
+mod copy;
 mod input;
+mod options;
+mod prune;
 mod replay;
 mod settle;
+mod shadow;
+mod update;
+
+mod migrate;
+mod verify;
 
 mod reads;
 mod refusal;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdpoint_graph::clock::Clock;
-use holdpoint_graph::definition::{Component, Graph};
+use holdpoint_graph::definition::{Component, Graph, GraphReference, Subgraph, Work};
 use holdpoint_graph::digest::{Digest, canonical_json};
 use holdpoint_graph::document;
 use holdpoint_graph::ids::{QuestionId, ThreadId};
 use holdpoint_graph::nodes::Nodes;
-use holdpoint_store::{Content, QuestionStatus, Snapshot, Store, TaskStatus};
+use holdpoint_store::{Content, QuestionRecord, QuestionStatus, Snapshot, Store, TaskStatus};
 use serde_json::Value;
 
 use crate::claim::Owners;
 use crate::error::Error;
+use crate::version::Version;
 use crate::view::ThreadView;
 
+pub use options::{Breakpoints, RunOptions, Selection};
+pub use prune::{PruneReport, PruneRequest};
+pub(crate) use settle::operation_of;
 pub use settle::Word;
+pub use shadow::Repetition;
 
 /// How an engine works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +98,7 @@ pub struct Input {
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    options: Arc<RunOptions>,
 }
 
 struct Inner {
@@ -90,7 +108,7 @@ struct Inner {
     owners: Arc<dyn Owners>,
     config: Config,
     /// Graph versions by digest. Held for look-ups only, never across an await.
-    graphs: Mutex<HashMap<Digest, Arc<Graph>>>,
+    versions: Mutex<HashMap<Digest, Arc<Version>>>,
 }
 
 impl Engine {
@@ -102,26 +120,39 @@ impl Engine {
         owners: Arc<dyn Owners>,
         config: Config,
     ) -> Self {
-        Self { inner: Arc::new(Inner { store, nodes, clock, owners, config, graphs: Mutex::default() }) }
+        let inner = Inner { store, nodes, clock, owners, config, versions: Mutex::default() };
+        Self { inner: Arc::new(inner), options: Arc::default() }
     }
 
-    /// Stores a graph version, so that any process on the store can continue its threads. Every component must be named by digest.
+    /// The same engine; what is called on this handle runs with these options.
+    #[must_use]
+    pub fn with_options(&self, options: RunOptions) -> Self {
+        Self { inner: Arc::clone(&self.inner), options: Arc::new(options) }
+    }
+
+    /// Stores a graph version, so that any process on the store can continue its threads. Every component and every subgraph must be named by
+    /// digest, and subgraphs must be stored already.
     ///
     /// # Errors
-    /// [`Error::GraphUnavailable`] when a component is not; [`Error::Store`].
+    /// [`Error::GraphUnavailable`] when one is not; [`Error::Store`].
     pub async fn deploy(&self, graph: Graph) -> Result<Deployment, Error> {
         let digest = document::digest(&graph);
-        if let Some((name, _)) = graph.nodes.iter().find(|(_, node)| !matches!(node.component, Component::Digest(_))) {
-            let reason = format!("the component of node {name} is not named by digest");
+        let by_path = |work: &Work| match work {
+            Work::Component(component) => !matches!(component, Component::Digest(_)),
+            Work::Subgraph(subgraph) => !matches!(subgraph.graph, GraphReference::Digest(_)),
+        };
+        if let Some((name, _)) = graph.nodes.iter().find(|(_, node)| by_path(&node.work)) {
+            let reason = format!("what executes node {name} is not named by digest");
             return Err(Error::GraphUnavailable { digest, reason });
         }
+        let graph = Arc::new(graph);
+        let version = Arc::new(self.complete(digest.clone(), Arc::clone(&graph)).await?);
         let missing = self.inner.store.missing_contents(std::slice::from_ref(&digest)).await?;
         if !missing.is_empty() {
             let bytes = canonical_json(&document::to_document(&graph)).into_bytes();
             self.inner.store.put_contents(vec![Content { digest: digest.clone(), bytes }]).await?;
         }
-        let graph = Arc::new(graph);
-        self.remember(&digest, &graph);
+        self.remember(&version);
         Ok(Deployment { digest, graph })
     }
 
@@ -130,14 +161,15 @@ impl Engine {
     /// # Errors
     /// Refusals leave the thread as it was. [`Error::Store`] and [`Error::TakenOver`] may come after the input was accepted.
     pub async fn run(&self, thread: &ThreadId, deployment: &Deployment, input: Input) -> Result<ThreadView, Error> {
+        let version = self.version(&deployment.digest).await?;
         match self.inner.store.snapshot(thread, None).await? {
             Some(snapshot) if snapshot.thread.graph != deployment.digest => Err(Error::OtherGraph {
                 thread: thread.clone(),
                 pinned: snapshot.thread.graph,
                 given: deployment.digest.clone(),
             }),
-            Some(snapshot) => self.give_input(snapshot, &deployment.graph, input).await,
-            None => self.create(thread, deployment, input).await,
+            Some(snapshot) => self.give_input(snapshot, &version, input).await,
+            None => self.create(thread, &version, input).await,
         }
     }
 
@@ -147,8 +179,8 @@ impl Engine {
     /// As [`Engine::run`], and [`Error::ThreadNotFound`].
     pub async fn input(&self, thread: &ThreadId, input: Input) -> Result<ThreadView, Error> {
         let snapshot = self.snapshot(thread).await?;
-        let graph = self.graph(&snapshot.thread.graph).await?;
-        self.give_input(snapshot, &graph, input).await
+        let version = self.version(&snapshot.thread.graph).await?;
+        self.give_input(snapshot, &version, input).await
     }
 
     /// Removes a thread that nobody advances. Its operations' records stay, so that their ids go on answering.
@@ -173,34 +205,67 @@ impl Engine {
         self.inner.store.snapshot(thread, None).await?.ok_or_else(|| Error::ThreadNotFound(thread.clone()))
     }
 
-    async fn graph(&self, digest: &Digest) -> Result<Arc<Graph>, Error> {
-        let known = self.inner.graphs.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
-        if let Some(graph) = known {
-            return Ok(graph);
+    /// A graph version with all that it consists of.
+    ///
+    /// # Errors
+    /// [`Error::GraphUnavailable`] when it, or one of its subgraphs, is not stored or is damaged; [`Error::Store`].
+    pub async fn version(&self, digest: &Digest) -> Result<Arc<Version>, Error> {
+        let known = self.inner.versions.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
+        if let Some(version) = known {
+            return Ok(version);
         }
         let unavailable = |reason: String| Error::GraphUnavailable { digest: digest.clone(), reason };
         let bytes =
             self.inner.store.content(digest).await?.ok_or_else(|| unavailable("it is not in the store".into()))?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| unavailable(error.to_string()))?;
         let graph = Arc::new(document::from_document(&value).map_err(|problems| unavailable(problems.to_string()))?);
-        self.remember(digest, &graph);
-        Ok(graph)
+        let version = Arc::new(self.complete(digest.clone(), graph).await?);
+        self.remember(&version);
+        Ok(version)
     }
 
-    fn remember(&self, digest: &Digest, graph: &Arc<Graph>) {
-        let mut graphs = self.inner.graphs.lock().unwrap_or_else(PoisonError::into_inner);
-        graphs.insert(digest.clone(), Arc::clone(graph));
+    /// A graph with its subgraphs. That one contains itself is impossible: each names the others by their content.
+    async fn complete(&self, digest: Digest, graph: Arc<Graph>) -> Result<Version, Error> {
+        let mut children = BTreeMap::new();
+        for (name, node) in &graph.nodes {
+            if let Work::Subgraph(Subgraph { graph: GraphReference::Digest(child), .. }) = &node.work {
+                children.insert(name.clone(), Box::pin(self.version(child)).await?);
+            }
+        }
+        Ok(Version { digest, graph, children })
+    }
+
+    fn remember(&self, version: &Arc<Version>) {
+        let mut versions = self.inner.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.insert(version.digest.clone(), Arc::clone(version));
+    }
+
+    /// Breakpoints of the call must be those of nodes that exist.
+    fn check_breakpoints(&self, version: &Version) -> Result<(), Error> {
+        let Breakpoints { before, after } = &self.options.breakpoints;
+        match before.unknown(&version.graph).or_else(|| after.unknown(&version.graph)) {
+            Some(node) => Err(Error::UnknownNode { node: node.to_string(), graph: version.graph.name.clone() }),
+            None => Ok(()),
+        }
     }
 }
 
+/// All questions of a thread's unfinished step, those of running subgraphs included.
+fn all_questions(snapshot: &Snapshot) -> Vec<QuestionRecord> {
+    let inner = snapshot.children.values().flat_map(all_questions);
+    snapshot.questions.iter().cloned().chain(inner).collect()
+}
+
 fn pending_ids(snapshot: &Snapshot) -> Vec<QuestionId> {
-    let pending = snapshot.questions.iter().filter(|question| question.status == QuestionStatus::Pending);
-    pending.map(|question| question.id.clone()).collect()
+    let questions = all_questions(snapshot).into_iter();
+    questions.filter(|question| question.status == QuestionStatus::Pending).map(|question| question.id).collect()
 }
 
 /// Whether the outcome of an operation of the current step is unknown.
 fn is_in_doubt(snapshot: &Snapshot) -> bool {
-    !snapshot.unsettled.is_empty() || snapshot.tasks.iter().any(|task| task.status == TaskStatus::InDoubt)
+    !snapshot.unsettled.is_empty()
+        || snapshot.tasks.iter().any(|task| task.status == TaskStatus::InDoubt)
+        || snapshot.children.values().any(is_in_doubt)
 }
 
 /// 64 random bits for the ids of checkpoints that something from outside causes.

@@ -1,7 +1,7 @@
 //! What the loser of a race is told.
 
 use holdpoint_graph::ids::{QuestionId, ThreadId};
-use holdpoint_store::{QuestionRecord, QuestionStatus, Snapshot, ThreadRecord};
+use holdpoint_store::{HistoryFilter, QuestionRecord, QuestionStatus, Snapshot, ThreadRecord};
 
 use super::{Engine, pending_ids};
 use crate::answers;
@@ -48,7 +48,7 @@ impl Engine {
     /// Looks a short way back: enough to tell a late answerer who was first.
     pub(super) async fn last_settled(&self, thread: &ThreadId) -> Result<Option<Box<QuestionRecord>>, Error> {
         const LOOK_BACK_CHECKPOINTS: usize = 20;
-        let snapshots = self.inner.store.history(thread, None, LOOK_BACK_CHECKPOINTS).await?;
+        let snapshots = self.inner.store.history(thread, &HistoryFilter::newest(LOOK_BACK_CHECKPOINTS)).await?;
         Ok(snapshots.iter().find_map(|snapshot| answers::last_settled(&snapshot.questions)))
     }
 }

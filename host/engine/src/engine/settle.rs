@@ -101,7 +101,7 @@ impl Engine {
     /// are few.
     pub(super) async fn doubt_is_settled(&self, snapshot: &Snapshot) -> Result<bool, Error> {
         for task in snapshot.tasks.iter().filter(|task| task.status == TaskStatus::InDoubt) {
-            let key = task.error.as_ref().and_then(|error| key_of(error.details.as_ref()?));
+            let key = task.error.as_ref().and_then(|error| operation_of(error.details.as_ref()?));
             let Some(key) = key else { return Ok(true) };
             let settled =
                 self.inner.store.operation(&key).await?.is_none_or(|record| {
@@ -147,7 +147,7 @@ fn failure(by: &str, reason: &str) -> Failure {
 }
 
 /// The operation that a task in doubt names in its error.
-fn key_of(details: &Value) -> Option<OperationKey> {
+pub(crate) fn operation_of(details: &Value) -> Option<OperationKey> {
     let text = |name: &str| details.get(name).and_then(Value::as_str);
     Some(OperationKey {
         scope: Scope::parse(text("scope")?)?,

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use holdpoint_engine::claim::Owners;
 use holdpoint_engine::{Config, Deployment, Engine, Error, Input, ThreadView};
 use holdpoint_graph::clock::Clock;
-use holdpoint_graph::definition::{Component, Graph};
+use holdpoint_graph::definition::{Component, Graph, Work};
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::file;
 use holdpoint_graph::ids::ThreadId;
@@ -162,7 +162,8 @@ pub(crate) fn graph(text: &str) -> Graph {
     let text: String = text
         .lines()
         .map(|line| {
-            if line.trim_start().starts_with("[nodes.") && !line.contains(".interrupt]") {
+            let is_node = line.trim_start().starts_with("[nodes.") && !line.contains(".interrupt]");
+            if is_node && !line.contains("# subgraph") {
                 format!("{line}\ncomponent = \"x.wasm\"\n")
             } else {
                 format!("{line}\n")
@@ -172,7 +173,9 @@ pub(crate) fn graph(text: &str) -> Graph {
     let mut graph = file::parse(&format!("name = \"g\"\n{text}"), "test.graph.toml")
         .unwrap_or_else(|problems| panic!("{problems}"));
     for (name, node) in &mut graph.nodes {
-        node.component = Component::Digest(Digest::of_bytes(name.as_str().as_bytes()));
+        if let Work::Component(component) = &mut node.work {
+            *component = Component::Digest(Digest::of_bytes(name.as_str().as_bytes()));
+        }
     }
     graph
 }
@@ -223,4 +226,37 @@ pub(crate) fn ask(call: &NodeCall, occurrence: u32, payload: Value) -> Result<Va
 /// A node that appends its name to `log`.
 pub(crate) fn logs(name: &'static str) -> impl Fn(&NodeCall) -> NodeOutcome + Send + Sync + 'static {
     move |_| update(json!({ "log": [name] }))
+}
+
+/// A node whose operation `one` of connector `payments` is in doubt.
+pub(crate) fn doubting(nodes: FakeNodes, name: &str) -> FakeNodes {
+    use holdpoint_graph::ids::{ConnectorName, OperationId};
+    use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
+    nodes.with_async(name, |call| {
+        Box::pin(async move {
+            let key = OperationKey {
+                scope: Scope::Thread(call.task.lineage.clone()),
+                connector: ConnectorName::parse("payments").unwrap(),
+                id: OperationId::parse("one").unwrap(),
+            };
+            let reason = "no answer".to_owned();
+            let record = OperationRecord {
+                key: key.clone(),
+                thread: call.task.thread.clone(),
+                task: call.task.id.clone(),
+                node: call.task.node.clone(),
+                request: json!(1),
+                request_digest: Digest::of_json(&json!(1)),
+                state: OperationState::InDoubt(reason.clone()),
+                epoch: call.task.epoch,
+                begun_at_ms: NOON_MS,
+                send_by_ms: None,
+                settles_at_ms: None,
+                finished_at_ms: Some(NOON_MS),
+                notes: Vec::new(),
+            };
+            let outcome = NodeOutcome::InDoubt { operation: key, reason };
+            NodeReport { outcome, operations: vec![record], hits: Vec::new() }
+        })
+    })
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::definition::Channel;
+use crate::definition::{Channel, Managed};
 use crate::ids::ChannelName;
 use crate::state::{Reducer, Schema};
 
@@ -30,6 +30,9 @@ impl Reader<'_> {
 
     fn channel(&mut self, path: &str, member: &Member) -> Option<Channel> {
         let members = self.table(&member.item, path)?;
+        if let Some(managed) = find(members, "managed") {
+            return self.managed_channel(path, member.offset, members, managed);
+        }
         let reducer = match find(members, "reducer") {
             Some(member) => self.reducer(&join(path, "reducer"), &member.item),
             None => Some(Reducer::default()),
@@ -40,7 +43,46 @@ impl Reader<'_> {
         if let (Some(value), Some(member)) = (&initial, find(members, "default")) {
             self.check_initial(path, &member.item, value, &schema, reducer);
         }
-        Some(Channel { schema, reducer, initial: initial.or_else(|| reducer.zero()) })
+        Some(Channel { schema, reducer, initial: initial.or_else(|| reducer.zero()), managed: None })
+    }
+
+    /// A channel whose value the engine computes: nothing is written to it, so nothing is said about writes.
+    fn managed_channel(
+        &mut self,
+        path: &str,
+        offset: Option<usize>,
+        members: &[Member],
+        managed: &Member,
+    ) -> Option<Channel> {
+        for key in ["reducer", "default"] {
+            if let Some(member) = find(members, key) {
+                self.sink.report(
+                    Code::Managed,
+                    member.offset,
+                    format!("`{}` does not go with `managed`", join(path, key)),
+                    "remove it: the engine computes the value for each task",
+                );
+            }
+        }
+        let written = members_to_json(members, &["managed", "reducer", "default"]);
+        let kind = self.one_of(&join(path, "managed"), &managed.item, &Managed::NAMES)?;
+        let document = match kind {
+            _ if !written.is_empty() => Value::Object(written),
+            Managed::RemainingSteps => json!({ "type": "integer", "minimum": 1 }),
+            Managed::IsLastStep => json!({ "type": "boolean" }),
+        };
+        let schema = self.schema(path, offset, members, document)?;
+        let refused = [1, u32::MAX].into_iter().find_map(|steps_left| schema.check(&kind.value(steps_left)).err());
+        if let Some(violations) = refused {
+            let reasons: Vec<String> = violations.iter().map(ToString::to_string).collect();
+            self.sink.report(
+                Code::Managed,
+                managed.offset,
+                format!("`{path}` does not allow what `{}` gives: {}", kind.name(), reasons.join(", ")),
+                "remove the schema: the engine's values have one of their own",
+            );
+        }
+        Some(Channel { schema, reducer: Reducer::default(), initial: None, managed: Some(kind) })
     }
 
     fn reducer(&mut self, path: &str, item: &Item) -> Option<Reducer> {
@@ -94,7 +136,7 @@ impl Reader<'_> {
 
     /// JSON Schema ignores keywords that it does not know, so a mistyped one would check nothing: it is reported when it resembles a known one.
     fn check_keyword(&mut self, path: &str, member: &Member) {
-        const KEYWORDS: [&str; 59] = [
+        const KEYWORDS: [&str; 60] = [
             "$anchor",
             "$comment",
             "$defs",
@@ -127,6 +169,7 @@ impl Reader<'_> {
             "format",
             "if",
             "items",
+            "managed",
             "maxContains",
             "maxItems",
             "maxLength",

@@ -43,7 +43,7 @@ impl Reader<'_> {
                 continue;
             };
             let path = format!("{path}[{index}]");
-            self.check_keys(members, &path, &["when", "to"], &[]);
+            self.check_keys(members, &path, &["when", "to"]);
             let to = self
                 .required(members, &path, "to", item.offset)
                 .map_or_else(Vec::new, |member| self.targets(&join(&path, "to"), &member.item));
@@ -83,16 +83,23 @@ impl Reader<'_> {
                 self.sink.report(Code::Edge, item.offset, message, "name the node that the graph starts with");
                 None
             }
-            text => self.node_name(path, text, item.offset).map(Target::Node),
+            text => self.node_name(path, text, item.offset, &["END"]).map(Target::Node),
         }
     }
 
-    /// The name of a node that exists.
-    pub(super) fn node_name(&mut self, path: &str, text: &str, offset: Option<usize>) -> Option<NodeName> {
+    /// The name of a node that exists. `also` are words that may have been meant besides.
+    pub(super) fn node_name(
+        &mut self,
+        path: &str,
+        text: &str,
+        offset: Option<usize>,
+        also: &[&str],
+    ) -> Option<NodeName> {
         // An invalid name is reported where the node is declared.
         let Some(nodes) = self.nodes.take() else { return NodeName::parse(text).ok() };
         let known = nodes.contains(text);
-        let suggestion = if known { None } else { self.suggest(text, nodes.iter().map(String::as_str).chain(["END"])) };
+        let suggestion =
+            if known { None } else { self.suggest(text, nodes.iter().map(String::as_str).chain(also.iter().copied())) };
         self.nodes = Some(nodes);
         if known {
             return NodeName::parse(text).ok();
@@ -119,7 +126,14 @@ impl Reader<'_> {
             }
         };
         for channel in condition.channels().into_iter().flatten() {
-            self.check_channel(path, channel, member.item.offset);
+            if self.check_channel(path, channel, member.item.offset) && self.managed.contains(channel) {
+                self.sink.report(
+                    Code::Managed,
+                    member.item.offset,
+                    format!("`{path}` reads the managed channel {}", quote(channel)),
+                    "managed values are given to nodes only: let a node write what the condition needs to another channel",
+                );
+            }
         }
         Some(condition)
     }

@@ -16,23 +16,14 @@ impl Reader<'_> {
         }
     }
 
-    /// Reports keys that are not known, with the similar one that is, and those that only a later version serves.
-    pub(super) fn check_keys(&mut self, members: &[Member], path: &str, known: &[&str], later: &[&str]) {
+    /// Reports keys that are not known, with the similar one that is.
+    pub(super) fn check_keys(&mut self, members: &[Member], path: &str, known: &[&str]) {
         for member in members {
             let name = member.name.as_str();
             if known.contains(&name) {
                 continue;
             }
             let key = join(path, name);
-            if later.contains(&name) {
-                self.sink.report(
-                    Code::Unsupported,
-                    member.offset,
-                    format!("`{key}` is not supported by this version"),
-                    format!("remove `{name}`"),
-                );
-                continue;
-            }
             let cure = self
                 .suggest(name, known.iter().copied())
                 .unwrap_or_else(|| format!("known keys: {}", known.join(", ")));
@@ -154,6 +145,28 @@ impl Reader<'_> {
         found
     }
 
+    /// A member that is true or false; false when it is not there.
+    pub(super) fn flag(&mut self, path: &str, members: &[Member], name: &str) -> bool {
+        let Some(member) = find(members, name) else { return false };
+        match member.item.data {
+            Data::Boolean(flag) => flag,
+            _ => self.wrong_type(&join(path, name), &member.item, "true or false").unwrap_or(false),
+        }
+    }
+
+    /// One of the words of a list.
+    pub(super) fn one_of<T: Copy>(&mut self, path: &str, item: &Item, words: &[(T, &'static str)]) -> Option<T> {
+        let text = self.string(path, item)?;
+        let found = words.iter().find(|(_, word)| *word == text).map(|(value, _)| *value);
+        if found.is_none() {
+            let cure = self.suggest(text, words.iter().map(|(_, word)| *word)).unwrap_or_else(|| {
+                format!("write {}", words.iter().map(|(_, word)| quote(word)).collect::<Vec<_>>().join(" or "))
+            });
+            self.sink.report(Code::Value, item.offset, format!("`{path}` is {}", quote(text)), cure);
+        }
+        found
+    }
+
     /// A whole number within bounds.
     pub(super) fn integer(&mut self, path: &str, item: &Item, min: u64, max: u64) -> Option<u64> {
         let Data::Number(number) = &item.data else { return self.wrong_type(path, item, "an integer") };
@@ -163,13 +176,12 @@ impl Reader<'_> {
         match number.as_u64() {
             Some(value) if (min..=max).contains(&value) => Some(value),
             _ => {
-                let bounds = if max == u64::MAX { format!("at least {min}") } else { format!("from {min} to {max}") };
-                self.sink.report(
-                    Code::Value,
-                    item.offset,
-                    format!("`{path}` is {number}"),
-                    format!("write a number {bounds}"),
-                );
+                let cure = match max {
+                    u64::MAX => format!("write a number at least {min}"),
+                    _ if max == min => format!("write {min}"),
+                    _ => format!("write a number from {min} to {max}"),
+                };
+                self.sink.report(Code::Value, item.offset, format!("`{path}` is {number}"), cure);
                 None
             }
         }

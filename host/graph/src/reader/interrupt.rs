@@ -13,7 +13,7 @@ impl Reader<'_> {
         const KEYS: [&str; 8] =
             ["deadline", "on_timeout", "answer_schema", "assignees", "quorum", "distinct_from", "escalate", "notify"];
         let members = self.table(&member.item, path)?;
-        self.check_keys(members, path, &KEYS, &[]);
+        self.check_keys(members, path, &KEYS);
         let answer_schema =
             find(members, "answer_schema").and_then(|member| self.answer_schema(&join(path, "answer_schema"), member));
         for member in members {
@@ -48,7 +48,7 @@ impl Reader<'_> {
             self.duration_ms(path, item, 1);
             return;
         };
-        self.check_keys(members, path, &["cel"], &[]);
+        self.check_keys(members, path, &["cel"]);
         if let Some(member) = self.required(members, path, "cel", item.offset) {
             self.condition(&join(path, "cel"), member);
         }
@@ -60,7 +60,7 @@ impl Reader<'_> {
         match &item.data {
             Data::String(text) if text == "fail" => {}
             Data::Table(members) => {
-                self.check_keys(members, path, &["answer"], &[]);
+                self.check_keys(members, path, &["answer"]);
                 let Some(member) = self.required(members, path, "answer", item.offset) else { return };
                 let violations =
                     answer_schema.and_then(|schema| schema.check(&member.item.to_json()).err()).unwrap_or_default();
@@ -88,7 +88,7 @@ impl Reader<'_> {
         for (index, step) in self.list(path, item).unwrap_or_default().iter().enumerate() {
             let path = format!("{path}[{index}]");
             let Some(members) = self.table(step, &path) else { continue };
-            self.check_keys(members, &path, &["after", "to"], &[]);
+            self.check_keys(members, &path, &["after", "to"]);
             if let Some(to) = self.required(members, &path, "to", step.offset) {
                 self.labels(&join(&path, "to"), &to.item);
             }

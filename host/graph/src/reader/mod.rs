@@ -2,12 +2,16 @@
 
 mod channel;
 mod edges;
+mod execution;
 mod fields;
+mod graph_wide;
 mod interrupt;
 mod node;
 pub(crate) mod sink;
 pub(crate) mod tree;
 pub(crate) mod units;
+mod waits;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +42,8 @@ pub(crate) enum Origin {
 /// # Errors
 /// All problems.
 pub(crate) fn read(root: &Item, origin: Origin, sink: Sink<'_>) -> Result<Graph, Problems> {
-    let mut reader = Reader { sink, channels: None, nodes: None, suggestions_left: SUGGESTIONS_MAX };
+    let mut reader =
+        Reader { sink, channels: None, managed: BTreeSet::new(), nodes: None, suggestions_left: SUGGESTIONS_MAX };
     let graph = reader.graph(root, origin);
     match (reader.sink.finish(), graph) {
         (None, Some(graph)) => Ok(graph),
@@ -52,6 +57,8 @@ struct Reader<'a> {
     sink: Sink<'a>,
     /// Names of all channels, sound or not; none when they cannot be known.
     channels: Option<BTreeSet<String>>,
+    /// Names of the channels that say that they are managed.
+    managed: BTreeSet<String>,
     /// Names of all nodes, sound or not; none when they cannot be known.
     nodes: Option<BTreeSet<String>>,
     suggestions_left: usize,
@@ -59,16 +66,26 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn graph(&mut self, root: &Item, origin: Origin) -> Option<Graph> {
-        const KEYS: [&str; 5] = ["name", "start", "recursion_limit", "state", "nodes"];
-        const KEYS_STORED: [&str; 6] = ["format", "name", "start", "recursion_limit", "state", "nodes"];
-        const KEYS_LATER: [&str; 2] = ["interrupt_before", "interrupt_after"];
+        const KEYS: [&str; 9] = [
+            "format",
+            "name",
+            "start",
+            "recursion_limit",
+            "state",
+            "nodes",
+            "interrupt_before",
+            "interrupt_after",
+            "error_handler",
+        ];
         let members = self.table(root, "")?;
         // Another version would make every other message a guess.
         if origin == Origin::Document && !self.format_is_known(members, root) {
             return None;
         }
-        self.check_keys(members, "", if origin == Origin::File { &KEYS } else { &KEYS_STORED }, &KEYS_LATER);
+        // A person does not write the version of the stored form.
+        self.check_keys(members, "", if origin == Origin::File { &KEYS[1..] } else { &KEYS });
         self.channels = names(find(members, "state"));
+        self.managed = managed_names(find(members, "state"));
         self.nodes = names(find(members, "nodes"));
 
         let name = self
@@ -79,7 +96,8 @@ impl Reader<'_> {
             .and_then(|limit| u32::try_from(limit).ok())
             .unwrap_or(RECURSION_LIMIT_DEFAULT);
         let channels = find(members, "state").map_or_else(BTreeMap::new, |member| self.channels(member));
-        let nodes = find(members, "nodes").map_or_else(BTreeMap::new, |member| self.nodes(member));
+        let mut nodes = find(members, "nodes").map_or_else(BTreeMap::new, |member| self.nodes(member));
+        self.graph_wide(members, &mut nodes);
         if names(find(members, "nodes")).is_some_and(|names| names.is_empty()) {
             let offset = find(members, "nodes").map_or(root.offset, |member| member.offset);
             self.sink.report(
@@ -120,6 +138,16 @@ fn names(member: Option<&Member>) -> Option<BTreeSet<String>> {
         Some(Data::Table(members)) => Some(members.iter().map(|member| member.name.clone()).collect()),
         Some(_) => None,
     }
+}
+
+/// The names of the channels that have the key `managed`.
+fn managed_names(state: Option<&Member>) -> BTreeSet<String> {
+    let Some(Data::Table(members)) = state.map(|member| &member.item.data) else { return BTreeSet::new() };
+    members
+        .iter()
+        .filter(|member| matches!(&member.item.data, Data::Table(keys) if find(keys, "managed").is_some()))
+        .map(|member| member.name.clone())
+        .collect()
 }
 
 /// The path of a key, as in `nodes.a.next`.

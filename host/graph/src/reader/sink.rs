@@ -22,11 +22,13 @@ pub(crate) enum Code {
     Unit,
     Edge,
     Duplicate,
-    Unsupported,
     Component,
     Format,
     Initial,
     Empty,
+    Combination,
+    Handler,
+    Managed,
 }
 
 impl Code {
@@ -46,11 +48,13 @@ impl Code {
             Self::Unit => "HP0112",
             Self::Edge => "HP0113",
             Self::Duplicate => "HP0114",
-            Self::Unsupported => "HP0115",
             Self::Component => "HP0116",
             Self::Format => "HP0117",
             Self::Initial => "HP0118",
             Self::Empty => "HP0119",
+            Self::Combination => "HP0120",
+            Self::Handler => "HP0121",
+            Self::Managed => "HP0122",
         }
     }
 

@@ -76,7 +76,7 @@ impl Condition {
         self.0.channels.as_ref()
     }
 
-    /// Evaluates the condition. Declared channels without a value are null.
+    /// Evaluates the condition. Declared channels without a value are null, managed ones are no part of `state`.
     ///
     /// # Errors
     /// [`StateError::ConditionFailed`] when the evaluation fails or its result is neither true nor false.
@@ -87,8 +87,9 @@ impl Condition {
     ) -> Result<bool, StateError> {
         let failed = |message: String| StateError::ConditionFailed { condition: self.0.text.clone(), message };
         let members: HashMap<String, cel::Value> = channels
-            .keys()
-            .map(ChannelName::as_str)
+            .iter()
+            .filter(|(_, channel)| channel.managed.is_none())
+            .map(|(name, _)| name.as_str())
             .filter(|name| self.0.channels.as_ref().is_none_or(|read| read.contains(*name)))
             .map(|name| (name.to_owned(), state.get(name).map_or(cel::Value::Null, to_cel)))
             .collect();

@@ -15,6 +15,14 @@ pub enum StateError {
         /// The declared channel with the most similar name.
         similar: Option<String>,
     },
+    /// A write to a channel whose value the engine computes.
+    #[error("{writer} writes the managed channel `{channel}`")]
+    ManagedChannel {
+        /// The channel.
+        channel: String,
+        /// Who wrote it.
+        writer: String,
+    },
     /// A channel's value after the writes breaks its schema.
     #[error("channel `{channel}` breaks its schema after the write of {}: {}", list(.writers), list(.violations))]
     SchemaViolation {
@@ -92,6 +100,7 @@ impl StateError {
             Self::ConditionFailed { .. } => "HP0306",
             Self::NoBranch { .. } => "HP0307",
             Self::UnequalWrites { .. } => "HP0308",
+            Self::ManagedChannel { .. } => "HP0309",
             Self::Several(errors) => errors.first().map_or("HP0300", Self::code),
         }
     }
@@ -101,6 +110,9 @@ impl StateError {
         match self {
             Self::UnknownChannel { similar: Some(similar), .. } => format!("did you mean `{similar}`?"),
             Self::UnknownChannel { channel, .. } => format!("declare `{channel}` under [state], or do not write it"),
+            Self::ManagedChannel { channel, .. } => {
+                format!("do not write `{channel}`: the engine computes its value for each task")
+            }
             Self::SchemaViolation { channel, .. } => {
                 format!("write a value that fits the schema of `{channel}` under [state]")
             }

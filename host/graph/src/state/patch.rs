@@ -49,11 +49,12 @@ impl Patch {
     }
 }
 
-/// The state before the first write: the channels that have an initial value.
+/// The state before the first write: the channels that have an initial value. Managed ones are no part of the state.
 pub fn initial_values(graph: &Graph) -> Map<String, Value> {
     graph
         .channels
         .iter()
+        .filter(|(_, channel)| channel.managed.is_none())
         .filter_map(|(name, channel)| channel.initial.clone().map(|value| (name.as_str().to_owned(), value)))
         .collect()
 }
@@ -77,6 +78,10 @@ pub fn reduce(
     for &(writer, update) in updates {
         for (name, value) in update {
             match declared.get(name.as_str()) {
+                Some((name, channel)) if channel.managed.is_some() => {
+                    let (channel, writer) = (name.to_string(), writer.to_owned());
+                    errors.push(StateError::ManagedChannel { channel, writer });
+                }
                 Some((name, channel)) => {
                     writes.entry(name).or_insert_with(|| (channel, Vec::new())).1.push(Write { writer, value });
                 }
@@ -108,10 +113,11 @@ pub fn reduce(
 }
 
 fn unknown_channel(graph: &Graph, writer: &str, channel: &str) -> StateError {
+    let writable = graph.channels.iter().filter(|(_, channel)| channel.managed.is_none());
     StateError::UnknownChannel {
         channel: printable(channel, 80),
         writer: writer.to_owned(),
-        similar: similar(channel, graph.channels.keys().map(ChannelName::as_str)).map(str::to_owned),
+        similar: similar(channel, writable.map(|(name, _)| name.as_str())).map(str::to_owned),
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn store(engine: &Engine, state: State, fuel: Option<u64>) -> wasmtim
 }
 
 /// Executes a task. Whatever happens is an outcome.
-pub(crate) async fn run(store: &mut Store<State>, node: &NodePre<State>, input: &types::Input) -> NodeOutcome {
+pub(crate) async fn run(store: &mut Store<State>, node: &NodePre<State>, input: types::Input<'_>) -> NodeOutcome {
     let finished = bounded(store, async |store| {
         let node = node.instantiate_async(&mut *store).await.map_err(|error| (Phase::Start, error))?;
         node.call_run(&mut *store, input).await.map_err(|error| (Phase::Run, error))
@@ -99,24 +99,38 @@ async fn bounded<T>(store: &mut Store<State>, guest: impl AsyncFnOnce(&mut Store
     }
 }
 
-/// The guest's input; refused when a part of it is larger than guests are handed.
-pub(crate) fn input(call: &NodeCall, bytes_max: usize) -> Result<types::Input, Exceeded> {
-    let task = &call.task;
-    let state = serde_json::to_string(&call.state)
-        .map_err(|error| Exceeded { limit: "value-size", message: error.to_string() })?;
-    json::check_size(state.len(), "the state", bytes_max)?;
-    let write = |value: &Value, what| json::write(value, what, bytes_max);
-    Ok(types::Input {
-        task: types::Task {
-            graph: task.graph.as_str().to_owned(),
-            thread_id: task.thread.as_str().to_owned(),
-            checkpoint_id: task.checkpoint.as_str().to_owned(),
-            step: task.step,
-            node: task.node.as_str().to_owned(),
-            id: task.id.as_str().to_owned(),
-        },
-        state,
-        argument: call.argument.as_ref().map(|argument| write(argument, "the argument")).transpose()?,
-        config: write(&call.config, "the configuration")?,
-    })
+/// The texts of a guest's input that are made for this call; those that tasks of a step share are not copied.
+pub(crate) struct Texts {
+    argument: Option<String>,
+    config: String,
+}
+
+impl Texts {
+    /// Refused when a part of the input, the state included, is larger than guests are handed.
+    pub(crate) fn of(call: &NodeCall, bytes_max: usize) -> Result<Self, Exceeded> {
+        json::check_size(call.state.text().len(), "the state", bytes_max)?;
+        let write = |value: &Value, what| json::write(value, what, bytes_max);
+        Ok(Self {
+            argument: call.argument.as_ref().map(|argument| write(argument, "the argument")).transpose()?,
+            config: write(&call.config, "the configuration")?,
+        })
+    }
+
+    /// The input of the call that they were made for.
+    pub(crate) fn input<'a>(&'a self, call: &'a NodeCall) -> types::Input<'a> {
+        let task = &call.task;
+        types::Input {
+            task: types::Task {
+                graph: task.graph.as_str(),
+                thread_id: task.thread.as_str(),
+                checkpoint_id: task.checkpoint.as_str(),
+                step: task.step,
+                node: task.node.as_str(),
+                id: task.id.as_str(),
+            },
+            state: call.state.text(),
+            argument: self.argument.as_deref(),
+            config: &self.config,
+        }
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) enum Purpose {
 
 /// The running task.
 pub(crate) struct Running {
-    pub(crate) call: NodeCall,
+    pub(crate) call: Arc<NodeCall>,
     pub(crate) effects: Effects,
     /// Made when the guest first performs something.
     pub(crate) performing: Option<TaskEffects>,
@@ -71,7 +71,7 @@ impl From<Exceeded> for NodeOutcome {
 
 impl State {
     /// For a task.
-    pub(crate) fn run(call: NodeCall, effects: &Effects, limits: &CallLimits) -> Self {
+    pub(crate) fn run(call: Arc<NodeCall>, effects: &Effects, limits: &CallLimits) -> Self {
         let recorded = Recorded::new(call.clock_ms, call.task.id.as_str());
         let reporter = Reporter::new(Some(Arc::clone(&call.journal)), limits);
         let memory_bytes = call.limits.memory_bytes.unwrap_or(limits.memory_bytes);

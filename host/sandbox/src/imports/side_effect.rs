@@ -97,6 +97,7 @@ fn halted(halt: Halt) -> NodeOutcome {
     match halt {
         Halt::InDoubt { operation, reason } => NodeOutcome::InDoubt { operation, reason },
         Halt::Question(question) => NodeOutcome::Interrupted(*question),
+        Halt::Withheld { operations } => NodeOutcome::Withheld { operations },
         Halt::Fenced => NodeOutcome::Fenced,
         Halt::Fault(reason) => NodeOutcome::HostFault(reason),
     }

@@ -18,8 +18,8 @@ use holdpoint_graph::definition::Limits;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, NodeName, TaskId, ThreadId};
 use holdpoint_graph::nodes::{
-    Answer, JournalError, LogLevel, NodeCall, NodeOutcome, NodeReport, Nodes as _, RecordedAnswer, TaskIdentity,
-    TaskJournal, TaskReport, Verdict,
+    Answer, EffectMode, JournalError, LogLevel, NodeCall, NodeOutcome, NodeReport, Nodes as _, RecordedAnswer, State,
+    TaskIdentity, TaskJournal, TaskReport, Verdict,
 };
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_sandbox::{CallLimits, ComponentSource, Options, Sandbox};
@@ -155,6 +155,7 @@ pub fn call_with(component: Digest, journal: Arc<dyn TaskJournal>) -> NodeCall {
             graph: GraphName::parse("graph").unwrap(),
             lineage: thread.clone(),
             id: TaskId::derive(&thread, &checkpoint, "pull:node"),
+            operations: TaskId::derive(&thread, &checkpoint, "pull:node"),
             thread,
             checkpoint,
             step: 1,
@@ -162,15 +163,21 @@ pub fn call_with(component: Digest, journal: Arc<dyn TaskJournal>) -> NodeCall {
             epoch: Epoch(1),
         },
         component,
-        state: serde_json::Map::new(),
+        state: State::default(),
         argument: None,
         config: json!({}),
         connectors: Vec::new(),
         limits: Limits::default(),
         clock_ms: CLOCK_MS,
         answers: Vec::new(),
+        effects: EffectMode::Live,
         journal,
     }
+}
+
+/// A state with these channels.
+pub fn state(channels: Value) -> State {
+    State::new(channels.as_object().expect("an object").clone())
 }
 
 pub fn answer(occurrence: u32, payload: &Value, value: Value) -> RecordedAnswer {

@@ -17,16 +17,23 @@
 //! # Layout
 //!
 //! * [`scene`]: records and commits to play with, for other tests too.
-//! * [`threads`], [`values`], [`questions`], [`operations`], [`exchange`], [`reads`]: the clauses, by topic.
+//! * [`threads`], [`values`], [`checkpointer`], [`subgraphs`], [`questions`], [`operations`], [`exchange`], [`reads`], [`listing`],
+//!   [`retention`], [`shared`], [`writers`]: the clauses, by topic.
 
 pub mod scene;
 
+pub mod checkpointer;
 pub mod exchange;
+pub mod listing;
 pub mod operations;
 pub mod questions;
 pub mod reads;
+pub mod retention;
+pub mod shared;
+pub mod subgraphs;
 pub mod threads;
 pub mod values;
+pub mod writers;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -68,6 +75,7 @@ macro_rules! conformance_tests {
             threads::of_many_creations_one_wins,
             threads::status_and_error_are_replaced,
             threads::threads_are_listed_newest_change_first,
+            threads::threads_are_listed_by_graph,
             threads::a_deleted_thread_is_gone_but_its_operations_stay,
             threads::deleting_is_guarded_by_the_epoch,
             threads::a_commit_that_does_not_fit_writes_nothing,
@@ -82,6 +90,26 @@ macro_rules! conformance_tests {
             values::a_checkpoint_is_stored_once,
             values::checkpoints_come_back_whole,
             values::deep_values_come_back_and_deeper_ones_are_refused,
+            checkpointer::the_newest_checkpoint_and_the_one_named_are_the_same,
+            checkpointer::several_checkpoints_stay_as_they_were,
+            checkpointer::a_channel_may_begin_later,
+            checkpointer::a_beginning_shows_only_its_own_channels,
+            checkpointer::metadata_comes_back_with_members_of_the_callers,
+            checkpointer::threads_are_isolated,
+            checkpointer::namespaces_are_isolated,
+            checkpointer::several_tasks_keep_their_writes,
+            checkpointer::recording_a_task_again_is_idempotent,
+            checkpointer::the_next_checkpoint_has_no_tasks_yet,
+            checkpointer::a_thousand_tasks_fit_one_commit,
+            subgraphs::a_snapshot_shows_the_runs_of_unfinished_tasks,
+            subgraphs::a_finished_tasks_run_is_not_shown,
+            subgraphs::tasks_of_one_step_have_their_own_runs,
+            subgraphs::a_history_shows_no_runs,
+            subgraphs::a_tasks_run_must_be_a_subgraphs,
+            subgraphs::a_parent_is_of_the_same_namespace,
+            subgraphs::the_head_is_the_threads_own,
+            subgraphs::pinning_moves_thread_and_head,
+            subgraphs::an_outcome_wakes_who_waits_in_a_subgraph,
             questions::a_task_is_replaced,
             questions::tasks_come_back_whole_in_order_of_path,
             questions::a_question_comes_back_whole,
@@ -119,6 +147,33 @@ macro_rules! conformance_tests {
             reads::a_snapshot_is_one_state,
             reads::contents_are_stored_under_their_digest,
             reads::commits_are_counted_when_applied,
+            listing::a_list_is_of_one_namespace,
+            listing::metadata_filters_by_equal_members,
+            listing::sources_and_steps_filter,
+            listing::limit_and_before_go_with_filters,
+            listing::a_list_shows_whole_checkpoints,
+            listing::an_outline_is_the_whole_thread,
+            retention::keeping_the_newest_keeps_its_values,
+            retention::what_is_kept_keeps_its_tasks,
+            retention::keeping_everything_is_no_change,
+            retention::branches_keep_what_they_share,
+            retention::namespaces_keep_their_own,
+            retention::a_waiting_thread_can_be_answered_afterwards,
+            retention::what_the_head_stands_on_must_be_kept,
+            retention::a_fenced_retention_removes_nothing,
+            retention::operations_outlive_their_checkpoints,
+            retention::what_is_left_can_be_deleted,
+            shared::a_result_is_used_again_until_its_end,
+            shared::a_newer_result_takes_the_place,
+            shared::a_refused_commits_results_are_not_used,
+            shared::clearing_takes_what_has_expired_or_everything,
+            shared::versions_come_newest_first,
+            shared::a_version_is_stored_once,
+            writers::of_writers_at_one_epoch_one_writes,
+            writers::a_zombie_can_neither_write_nor_remove,
+            writers::a_removal_and_a_claim_are_one_after_the_other,
+            writers::a_removal_is_seen_whole,
+            writers::a_version_registered_at_once_is_there_once,
         }
     };
     (@tests $factory:ident; $($group:ident::$clause:ident,)*) => {
@@ -152,10 +207,16 @@ mod tests {
         let sources = [
             include_str!("threads.rs"),
             include_str!("values.rs"),
+            include_str!("checkpointer.rs"),
+            include_str!("subgraphs.rs"),
             include_str!("questions.rs"),
             include_str!("operations.rs"),
             include_str!("exchange.rs"),
             include_str!("reads.rs"),
+            include_str!("listing.rs"),
+            include_str!("retention.rs"),
+            include_str!("shared.rs"),
+            include_str!("writers.rs"),
         ];
         let written: Vec<&str> = sources
             .iter()

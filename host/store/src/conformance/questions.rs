@@ -66,6 +66,7 @@ pub async fn tasks_come_back_whole_in_order_of_path(store: Arc<dyn Store>) {
             executions: u32::MAX - index,
             result: (index % 2 == 0).then(|| result.clone()),
             error: (index % 2 == 1).then(|| error.clone()),
+            steps_left: (index % 2 == 0).then_some(u32::MAX - index),
             ..scene::task("t", 0, &format!("push:{index:010}"))
         })
         .collect();

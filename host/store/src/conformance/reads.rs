@@ -8,7 +8,7 @@ use holdpoint_graph::ids::Epoch;
 use serde_json::json;
 
 use super::scene::{self, append, apply, checkpoint, create, patch, replace, step, thread, update};
-use crate::store::{Commit, Content, Error, Statistics, Store};
+use crate::store::{Commit, Content, Error, HistoryFilter, Statistics, Store};
 use holdpoint_graph::state::Change;
 
 /// Newest first by storing, whatever the ids say; at most the limit; only what was stored before.
@@ -19,8 +19,8 @@ pub async fn history_is_newest_first_and_pages(store: Arc<dyn Store>) {
         apply(&store, step("t", 1, number, parent, append("a", [json!(number)]))).await;
     }
     let list = async |before: Option<u64>, limit| {
-        let before = before.map(checkpoint);
-        let found = store.history(&thread("t"), before.as_ref(), limit).await.expect("the store can be read");
+        let filter = HistoryFilter { before: before.map(checkpoint), ..HistoryFilter::newest(limit) };
+        let found = store.history(&thread("t"), &filter).await.expect("the store can be read");
         found.iter().map(|snapshot| snapshot.checkpoint.step).collect::<Vec<_>>()
     };
     assert_eq!(list(None, 100).await, [6, 7, 8, 9, 0]);
@@ -31,7 +31,7 @@ pub async fn history_is_newest_first_and_pages(store: Arc<dyn Store>) {
     assert_eq!(list(Some(0), 2).await, [0_i64; 0]);
     assert_eq!(list(Some(5), 2).await, [0_i64; 0], "a checkpoint that is not there");
     assert_eq!(list(None, 0).await, [0_i64; 0]);
-    let found = store.history(&thread("t"), None, 2).await.expect("the store can be read");
+    let found = scene::history(&store, "t").await;
     assert_eq!(found[0], scene::head(&store, "t").await);
     assert_eq!(found[1], scene::at(&store, "t", 7).await);
 }

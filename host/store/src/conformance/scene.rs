@@ -1,22 +1,23 @@
 //! Records and commits to play with. Everything has a value; tests change what they are about with `..` syntax.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{
-    ChannelName, CheckpointId, ConnectorName, Epoch, GraphName, NodeName, OperationId, QuestionId, TaskId, ThreadId,
+    ChannelName, CheckpointId, ConnectorName, Epoch, GraphName, Namespace, NodeName, OperationId, QuestionId, TaskId,
+    ThreadId,
 };
-use holdpoint_graph::nodes::{Answer, Verdict};
+use holdpoint_graph::nodes::{Answer, EffectMode, Verdict};
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState, Scope};
 use holdpoint_graph::state::{Change, Patch};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::records::{
     CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, Snapshot, Source, TaskRecord,
     TaskStatus, ThreadError, ThreadStatus, Trigger,
 };
-use crate::store::{Claim, Commit, Expect, NewThread, Store};
+use crate::store::{Claim, Commit, Expect, HistoryFilter, NewThread, Store};
 
 /// The moment at which everything happens.
 pub const NOW_MS: u64 = 1_700_000_000_000;
@@ -29,6 +30,16 @@ pub fn thread(name: &str) -> ThreadId {
 /// The node of this name.
 pub fn node(name: &str) -> NodeName {
     NodeName::parse(name).expect("invariant: a valid node name")
+}
+
+/// The graph of all threads.
+pub fn graph() -> Digest {
+    Digest::of_bytes(b"graph")
+}
+
+/// The namespace of this text.
+pub fn namespace(text: &str) -> Namespace {
+    Namespace::parse(text).expect("invariant: a valid namespace")
 }
 
 /// The checkpoint of this number.
@@ -60,15 +71,29 @@ pub fn new_checkpoint(number: u64, parent: Option<u64>, patch: Patch) -> NewChec
         record: CheckpointRecord {
             id: checkpoint(number),
             parent: parent.map(checkpoint),
+            namespace: Namespace::root(),
+            graph: graph(),
             step: i64::try_from(number).unwrap_or(i64::MAX),
             source: Source::Loop,
+            writers: BTreeSet::new(),
             next: vec![Trigger::Pull(node("pay"))],
+            deferred: BTreeSet::new(),
             joins: BTreeMap::new(),
+            children: BTreeMap::new(),
+            anchor: checkpoint(number),
+            kept_operations: BTreeMap::new(),
+            effects: EffectMode::Live,
+            metadata: Map::new(),
             clock_ms: NOW_MS,
             created_at_ms: NOW_MS + number,
         },
         patch,
     }
+}
+
+/// A checkpoint of a subgraph's.
+pub fn in_namespace(namespace: &Namespace, new: NewCheckpoint) -> NewCheckpoint {
+    NewCheckpoint { record: CheckpointRecord { namespace: namespace.clone(), ..new.record }, patch: new.patch }
 }
 
 /// Creates a thread with checkpoint 0, epoch 1.
@@ -77,7 +102,7 @@ pub fn create(name: &str, patch: Patch) -> Commit {
         expect: Expect::New(NewThread {
             epoch: Epoch(1),
             lineage: thread(name),
-            graph: Digest::of_bytes(b"graph"),
+            graph: graph(),
             graph_name: GraphName::parse("refund").expect("invariant: a valid graph name"),
         }),
         claim: Some(claim("first")),
@@ -122,6 +147,8 @@ pub fn task(name: &str, number: u64, path: &str) -> TaskRecord {
         executions: 1,
         result: None,
         error: None,
+        child: None,
+        steps_left: None,
         updated_at_ms: NOW_MS,
     }
 }
@@ -218,6 +245,12 @@ pub fn hit(key: &OperationKey, name: &str, task: &TaskRecord) -> OperationHit {
 /// Applies a commit that has to succeed.
 pub async fn apply(store: &Arc<dyn Store>, commit: Commit) {
     store.commit(commit).await.expect("the commit fits");
+}
+
+/// The newest checkpoints of the thread's own graph.
+pub async fn history(store: &Arc<dyn Store>, name: &str) -> Vec<Snapshot> {
+    let filter = HistoryFilter::newest(usize::MAX);
+    store.history(&thread(name), &filter).await.expect("the store can be read")
 }
 
 /// The thread at its head, which has to be there.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::scene::{self, NOW_MS, apply, claim, create, head, replace, step, thread, update};
 use crate::records::{Settlement, ThreadError, ThreadRecord, ThreadStatus};
-use crate::store::{Commit, Error, Expect, Store, ThreadFilter};
+use crate::store::{Commit, Error, Expect, HistoryFilter, Store, ThreadFilter};
 
 /// A created thread has epoch 1, its owner, and everything else that the commit says.
 pub async fn a_new_thread_is_there_whole(store: Arc<dyn Store>) {
@@ -45,7 +45,7 @@ pub async fn an_unknown_thread_is_not_found(store: Arc<dyn Store>) {
     assert_eq!(store.thread(&unknown).await, Ok(None));
     assert_eq!(store.snapshot(&unknown, None).await, Ok(None));
     assert_eq!(store.snapshot(&unknown, Some(&scene::checkpoint(0))).await, Ok(None));
-    assert_eq!(store.history(&unknown, None, 10).await, Ok(Vec::new()));
+    assert_eq!(store.history(&unknown, &HistoryFilter::newest(10)).await, Ok(Vec::new()));
     let task = scene::task("t", 0, "pull:pay");
     assert_eq!(store.question(&unknown, &scene::question_id(&task, "t", 0)).await, Ok(None));
     assert_eq!(store.operations(&unknown).await, Ok(Vec::new()));
@@ -197,7 +197,10 @@ pub async fn threads_are_listed_newest_change_first(store: Arc<dyn Store>) {
     }
     apply(&store, Commit { at_ms: 5, ..update("a", 1) }).await;
     let list = async |status, limit, offset| {
-        let found = store.threads(&ThreadFilter { status, limit, offset }).await.expect("the store can be read");
+        let found = store
+            .threads(&ThreadFilter { status, limit, offset, ..ThreadFilter::default() })
+            .await
+            .expect("the store can be read");
         found.iter().map(|record| record.id.as_str().to_owned()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(list(None, 100, 0).await, "a e c b d");
@@ -211,8 +214,38 @@ pub async fn threads_are_listed_newest_change_first(store: Arc<dyn Store>) {
     assert_eq!(list(Some(ThreadStatus::Running), 100, 0).await, "a e");
     assert_eq!(list(Some(ThreadStatus::Failed), 100, 0).await, "");
     let whole =
-        store.threads(&ThreadFilter { status: None, limit: 1, offset: 0 }).await.expect("the store can be read");
+        store.threads(&ThreadFilter { limit: 1, ..ThreadFilter::default() }).await.expect("the store can be read");
     assert_eq!(whole, [head(&store, "a").await.thread]);
+}
+
+/// Listing filters by the graph's name too, alone and with a status, in the same order.
+pub async fn threads_are_listed_by_graph(store: Arc<dyn Store>) {
+    let graph = |name: &str| GraphName::parse(name).expect("valid");
+    for (name, of, status, at_ms) in [
+        ("c", "refund", ThreadStatus::Done, 3),
+        ("a", "incident", ThreadStatus::Running, 1),
+        ("d", "incident", ThreadStatus::Done, 2),
+        ("b", "incident", ThreadStatus::Done, 2),
+        ("e", "incident-2", ThreadStatus::Done, 4),
+    ] {
+        let mut commit = Commit { status, at_ms, ..create(name, replace([])) };
+        if let Expect::New(new) = &mut commit.expect {
+            new.graph_name = graph(of);
+        }
+        apply(&store, commit).await;
+    }
+    let list = async |of: &str, status, limit, offset| {
+        let filter = ThreadFilter { graph_name: Some(graph(of)), status, limit, offset };
+        let found = store.threads(&filter).await.expect("the store can be read");
+        found.iter().map(|record| record.id.as_str().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(list("incident", None, 9, 0).await, "b d a");
+    assert_eq!(list("incident", None, 1, 1).await, "d");
+    assert_eq!(list("refund", None, 9, 0).await, "c");
+    assert_eq!(list("unknown", None, 9, 0).await, "");
+    assert_eq!(list("incident", Some(ThreadStatus::Done), 9, 0).await, "b d");
+    assert_eq!(list("incident", Some(ThreadStatus::Done), 9, 1).await, "d");
+    assert_eq!(list("incident", Some(ThreadStatus::Failed), 9, 0).await, "");
 }
 
 /// Deleting takes everything that only the thread holds; its operations go on answering; its id can be used again.
@@ -232,7 +265,7 @@ pub async fn a_deleted_thread_is_gone_but_its_operations_stay(store: Arc<dyn Sto
     assert_eq!(store.delete_thread(&thread("t"), Epoch(1)).await, Ok(()));
     assert_eq!(store.thread(&thread("t")).await, Ok(None));
     assert_eq!(store.snapshot(&thread("t"), Some(&scene::checkpoint(0))).await, Ok(None));
-    assert_eq!(store.history(&thread("t"), None, 9).await, Ok(Vec::new()));
+    assert_eq!(store.history(&thread("t"), &HistoryFilter::newest(9)).await, Ok(Vec::new()));
     assert_eq!(store.question(&thread("t"), &question.id).await, Ok(None));
     assert_eq!(store.operation(&operation.key).await, Ok(Some(operation.clone())));
     assert_eq!(store.operations(&thread("t")).await, Ok(vec![operation]));

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::Namespace;
+use holdpoint_graph::nodes::EffectMode;
 use holdpoint_graph::state::{Change, Patch};
 use serde_json::{Map, Value, json};
 
-use super::scene::{self, NOW_MS, append, apply, create, new_checkpoint, patch, replace, step, thread, values_at};
+use super::scene::{self, NOW_MS, append, apply, create, new_checkpoint, patch, replace, step, values_at};
 use crate::check::DEPTH_MAX;
-use crate::records::{CheckpointRecord, NewCheckpoint, Source, Trigger};
+use crate::records::{Arrivals, CheckpointRecord, NewCheckpoint, Source, Trigger};
 use crate::store::{Commit, Error, Store};
 
 /// JSON of every kind comes back equal, to the last bit of a number.
@@ -97,7 +100,7 @@ pub async fn branches_share_their_past_and_part(store: Arc<dyn Store>) {
     for (number, values) in &models {
         assert_eq!(values_at(&store, "t", *number).await, Value::Object(values.clone()), "checkpoint {number}");
     }
-    let history = store.history(&thread("t"), None, 100).await.expect("the store can be read");
+    let history = scene::history(&store, "t").await;
     for (snapshot, (number, values)) in history.iter().zip(models.iter().rev()) {
         assert_eq!(snapshot.checkpoint.id, scene::checkpoint(*number));
         assert_eq!(&snapshot.values, values, "checkpoint {number} in the history");
@@ -117,7 +120,7 @@ pub async fn long_lists_come_back_at_every_checkpoint(store: Arc<dyn Store>) {
         models.push(values);
         apply(&store, step("t", 1, number, number - 1, patch)).await;
     }
-    let history = store.history(&thread("t"), None, 1000).await.expect("the store can be read");
+    let history = scene::history(&store, "t").await;
     assert_eq!(history.len(), models.len());
     for (snapshot, values) in history.iter().rev().zip(&models) {
         assert_eq!(&snapshot.values, values, "step {}", snapshot.checkpoint.step);
@@ -152,7 +155,7 @@ pub async fn a_parent_must_be_stored(store: Arc<dyn Store>) {
         let outcome = store.commit(commit).await;
         assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
     }
-    assert_eq!(store.history(&thread("t"), None, 9).await.map(|found| found.len()), Ok(1));
+    assert_eq!(scene::history(&store, "t").await.len(), 1);
 }
 
 /// A checkpoint id stands for one state for ever.
@@ -168,18 +171,34 @@ pub async fn a_checkpoint_is_stored_once(store: Arc<dyn Store>) {
 /// All that a checkpoint records comes back.
 pub async fn checkpoints_come_back_whole(store: Arc<dyn Store>) {
     let names = |names: &[&str]| names.iter().map(|name| scene::node(name)).collect::<BTreeSet<_>>();
+    let arrivals = |arrived: &[&str], started| Arrivals { arrived: names(arrived), since_ms: NOW_MS - 1, started };
     let record = CheckpointRecord {
         id: scene::checkpoint(0),
         parent: None,
+        namespace: Namespace::root(),
+        graph: Digest::of_bytes(b"another graph"),
         step: -1,
         source: Source::Input,
+        writers: names(&["one", "two"]),
         next: vec![
             Trigger::Start,
             Trigger::Pull(scene::node("pay")),
             Trigger::Push { node: scene::node("pay"), argument: json!({ "n": u64::MAX }) },
             Trigger::Push { node: scene::node("pay"), argument: Value::Null },
         ],
-        joins: BTreeMap::from([(scene::node("join"), names(&["a", "b"])), (scene::node("empty"), names(&[]))]),
+        deferred: names(&["later"]),
+        joins: BTreeMap::from([
+            (scene::node("join"), arrivals(&["a", "b"], true)),
+            (scene::node("empty"), arrivals(&[], false)),
+        ]),
+        children: BTreeMap::from([
+            (scene::node("sub"), scene::checkpoint(9)),
+            (scene::node("pay"), scene::checkpoint(0)),
+        ]),
+        anchor: scene::checkpoint(77),
+        kept_operations: BTreeMap::from([("pull:pay".to_owned(), scene::task_id("t", 3, "pull:pay"))]),
+        effects: EffectMode::Recorded,
+        metadata: Map::from_iter([("run_id".to_owned(), json!("r")), (String::new(), json!({ "n": [null, 0.5] }))]),
         clock_ms: NOW_MS + 1,
         created_at_ms: NOW_MS + 2,
     };
@@ -193,6 +212,12 @@ pub async fn checkpoints_come_back_whole(store: Arc<dyn Store>) {
         apply(&store, Commit { checkpoints: vec![new], ..scene::update("t", 1) }).await;
         assert_eq!(scene::at(&store, "t", number).await.checkpoint, expected);
     }
+    for (number, (effects, _)) in (10..).zip(EffectMode::NAMES) {
+        let mut new = new_checkpoint(number, None, replace([]));
+        new.record.effects = effects;
+        apply(&store, Commit { checkpoints: vec![new], ..scene::update("t", 1) }).await;
+        assert_eq!(scene::at(&store, "t", number).await.checkpoint.effects, effects);
+    }
 }
 
 /// Values nest as deep as a guest's JSON can be and a good deal more; what could not be read back is not stored.
@@ -201,6 +226,15 @@ pub async fn deep_values_come_back_and_deeper_ones_are_refused(store: Arc<dyn St
     apply(&store, create("t", replace([("a", nested(DEPTH_MAX)), ("b", json!([]))]))).await;
     apply(&store, step("t", 1, 1, 0, append("b", [nested(DEPTH_MAX)]))).await;
     assert_eq!(values_at(&store, "t", 1).await["b"], json!([nested(DEPTH_MAX)]));
-    let outcome = store.commit(step("t", 1, 2, 1, replace([("a", nested(DEPTH_MAX + 1))]))).await;
-    assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
+    let with_metadata = |levels| {
+        let mut new = new_checkpoint(2, Some(1), replace([]));
+        new.record.metadata.insert("deep".to_owned(), nested(levels));
+        Commit { checkpoints: vec![new], ..scene::update("t", 1) }
+    };
+    for commit in [step("t", 1, 2, 1, replace([("a", nested(DEPTH_MAX + 1))])), with_metadata(DEPTH_MAX + 1)] {
+        let outcome = store.commit(commit).await;
+        assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
+    }
+    apply(&store, with_metadata(DEPTH_MAX)).await;
+    assert_eq!(scene::at(&store, "t", 2).await.checkpoint.metadata["deep"], nested(DEPTH_MAX));
 }

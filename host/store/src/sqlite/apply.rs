@@ -1,8 +1,10 @@
 //! Applies one commit inside the writer's transaction. The number of statements depends on what the commit holds, never on what is stored.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use holdpoint_graph::ids::{CheckpointId, Epoch, ThreadId};
+use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::{CheckpointId, Epoch, Namespace, ThreadId};
 use rusqlite::params;
 
 use super::commit_rows::{CheckpointRow, CommitRows, QuestionRow, SettlementRow, TaskRow};
@@ -11,8 +13,9 @@ use super::forms::{self, FORMAT};
 use super::rows::{self, integer};
 use super::session::Session;
 use super::values::{self, Versions};
-use super::{journal, statements};
-use crate::store::{Content, Error, Expect};
+use super::{journal, shared, statements};
+use crate::check;
+use crate::store::{Error, Expect};
 
 /// Applies a commit, in the order of its fields.
 pub(super) fn commit(session: &Session, rows: &CommitRows) -> Result<()> {
@@ -24,11 +27,13 @@ pub(super) fn commit(session: &Session, rows: &CommitRows) -> Result<()> {
         writing.checkpoint(checkpoint)?;
     }
     if let Some(head) = &rows.head {
-        writing.checkpoint_key(head, "the head")?;
+        let place = writing.place(head, "the head")?;
+        check::head(head, &place.namespace)?;
     }
-    for task in &rows.tasks {
-        writing.task(task)?;
+    if let Some(graph) = &rows.graph {
+        session.execute(statements::HEAD_PIN, params![writing.thread, graph.as_str()])?;
     }
+    writing.tasks(&rows.tasks)?;
     for question in &rows.questions {
         writing.question(question)?;
     }
@@ -38,22 +43,8 @@ pub(super) fn commit(session: &Session, rows: &CommitRows) -> Result<()> {
     for row in &rows.hits {
         journal::hit(session, row)?;
     }
-    Ok(())
-}
-
-/// Removes a thread; what only it holds goes with it by foreign keys.
-pub(super) fn delete_thread(session: &Session, thread: &ThreadId, epoch: Epoch) -> Result<()> {
-    if session.execute(statements::THREAD_DELETE, params![thread.as_str(), integer(epoch.0)])? == 1 {
-        Ok(())
-    } else {
-        Err(not_ours(session, thread, epoch))
-    }
-}
-
-/// Stores contents whose digests have been checked.
-pub(super) fn contents(session: &Session, contents: &[Content]) -> Result<()> {
-    for content in contents {
-        session.execute(statements::CONTENT_INSERT, params![content.digest.as_str(), content.bytes])?;
+    for row in &rows.cache {
+        shared::cache(session, row)?;
     }
     Ok(())
 }
@@ -64,8 +55,15 @@ struct Writing<'a> {
     thread: i64,
     /// The newest version given to a channel value.
     version_last: i64,
-    /// Keys of the checkpoints that the commit has mentioned.
-    keys: BTreeMap<CheckpointId, i64>,
+    /// The checkpoints that the commit has mentioned.
+    places: BTreeMap<CheckpointId, Place>,
+}
+
+/// A stored checkpoint: its key and its namespace.
+#[derive(Clone)]
+struct Place {
+    key: i64,
+    namespace: Namespace,
 }
 
 /// Creates the thread, or updates it if its epoch is the expected one.
@@ -79,7 +77,7 @@ fn fence<'a>(session: &'a Session, rows: &CommitRows) -> Result<Writing<'a>> {
             let parameters = params![
                 rows.thread.as_str(),
                 new.lineage.as_str(),
-                new.graph.as_str(),
+                rows.graph.as_ref().unwrap_or(&new.graph).as_str(),
                 new.graph_name.as_str(),
                 rows.status.name(),
                 owner,
@@ -110,6 +108,7 @@ fn fence<'a>(session: &'a Session, rows: &CommitRows) -> Result<Writing<'a>> {
                 FORMAT,
                 versions_wanted,
                 rows.at_ms,
+                rows.graph.as_ref().map(Digest::as_str),
             ];
             let updated = session.first(statements::THREAD_UPDATE, parameters, |row| {
                 Ok((row.get("thread_key")?, row.get("version_last")?))
@@ -117,11 +116,11 @@ fn fence<'a>(session: &'a Session, rows: &CommitRows) -> Result<Writing<'a>> {
             updated.ok_or_else(|| not_ours(session, &rows.thread, *epoch))?
         }
     };
-    Ok(Writing { session, thread, version_last: version_last - versions_wanted, keys: BTreeMap::new() })
+    Ok(Writing { session, thread, version_last: version_last - versions_wanted, places: BTreeMap::new() })
 }
 
 /// Why a guarded write touched no row.
-fn not_ours(session: &Session, thread: &ThreadId, expected: Epoch) -> Failure {
+pub(super) fn not_ours(session: &Session, thread: &ThreadId, expected: Epoch) -> Failure {
     let found =
         session.first(statements::THREAD_EPOCH, params![thread.as_str()], |row| Ok(row.get::<_, i64>("epoch")?));
     match found {
@@ -154,7 +153,11 @@ impl Writing<'_> {
         let record = &row.record;
         let mut versions = match &record.parent {
             None => Versions::new(),
-            Some(parent) => self.versions_of(parent)?,
+            Some(parent) => {
+                let (namespace, versions) = self.parent(parent)?;
+                check::parent(record, parent, &namespace)?;
+                versions
+            }
         };
         for change in &row.changes {
             let base = versions.get(change.channel.as_str()).copied();
@@ -174,58 +177,96 @@ impl Writing<'_> {
             row.next,
             row.joins,
             forms::write(&versions),
+            record.namespace.as_str(),
+            record.graph.as_str(),
+            record.anchor.as_str(),
+            record.effects.name(),
+            row.details,
         ];
         if self.session.execute(statements::CHECKPOINT_INSERT, parameters)? == 0 {
             return Err(Failure::invalid(format!("checkpoint {} is stored already", record.id)));
         }
-        self.keys.insert(record.id.clone(), self.session.key_inserted());
+        let place = Place { key: self.session.key_inserted(), namespace: record.namespace.clone() };
+        self.places.insert(record.id.clone(), place);
         Ok(())
     }
 
-    fn versions_of(&mut self, parent: &CheckpointId) -> Result<Versions> {
+    fn parent(&mut self, parent: &CheckpointId) -> Result<(Namespace, Versions)> {
         let found =
             self.session.first(statements::CHECKPOINT_VERSIONS, params![self.thread, parent.as_str()], |row| {
-                Ok((row.get("checkpoint_key")?, forms::read(rows::text(row, "versions")?)?))
+                let place = Place { key: row.get("checkpoint_key")?, namespace: rows::namespace(row)? };
+                Ok((place, forms::read(rows::text(row, "versions")?)?))
             })?;
-        let (key, versions) = found.ok_or_else(|| not_stored("a checkpoint's parent", parent))?;
-        self.keys.insert(parent.clone(), key);
-        Ok(versions)
+        let (place, versions) = found.ok_or_else(|| check::not_stored("a checkpoint's parent", parent))?;
+        let namespace = place.namespace.clone();
+        self.places.insert(parent.clone(), place);
+        Ok((namespace, versions))
     }
 
-    fn checkpoint_key(&mut self, id: &CheckpointId, what: &str) -> Result<i64> {
-        if let Some(key) = self.keys.get(id) {
-            return Ok(*key);
+    fn place(&mut self, id: &CheckpointId, what: &str) -> Result<&Place> {
+        match self.places.entry(id.clone()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let found =
+                    self.session.first(statements::CHECKPOINT_KEY, params![self.thread, id.as_str()], |row| {
+                        Ok(Place { key: row.get("checkpoint_key")?, namespace: rows::namespace(row)? })
+                    })?;
+                Ok(unknown.insert(found.ok_or_else(|| check::not_stored(what, id))?))
+            }
         }
-        let found = self.session.first(statements::CHECKPOINT_KEY, params![self.thread, id.as_str()], |row| {
-            Ok(row.get("checkpoint_key")?)
-        })?;
-        let key = found.ok_or_else(|| not_stored(what, id))?;
-        self.keys.insert(id.clone(), key);
-        Ok(key)
     }
 
-    fn task(&mut self, row: &TaskRow) -> Result<()> {
-        let record = &row.record;
-        let checkpoint = self.checkpoint_key(&record.checkpoint, "a task's checkpoint")?;
-        let parameters = params![
-            checkpoint,
-            record.id.as_str(),
-            record.node.as_str(),
-            record.path,
-            record.status.name(),
-            record.executions,
-            integer(record.updated_at_ms),
-            FORMAT,
-            row.error,
-            row.result,
-        ];
-        self.session.execute(statements::TASK_UPSERT, parameters)?;
+    /// Stores tasks. However many there are, what they name is looked up once.
+    fn tasks(&mut self, rows: &[TaskRow]) -> Result<()> {
+        self.find_children(rows)?;
+        let mut upsert = self.session.prepare(statements::TASK_UPSERT)?;
+        for row in rows {
+            let record = &row.record;
+            let own = self.place(&record.checkpoint, "a task's checkpoint")?;
+            let key = own.key;
+            if let Some(child) = &record.child {
+                let own = own.namespace.clone();
+                let run = self.places.get(child).ok_or_else(|| check::not_stored("a task's subgraph", child))?;
+                check::child(record, &own, child, &run.namespace)?;
+            }
+            upsert.execute(params![
+                key,
+                record.id.as_str(),
+                record.node.as_str(),
+                record.path,
+                record.status.name(),
+                record.executions,
+                integer(record.updated_at_ms),
+                FORMAT,
+                row.error,
+                row.result,
+                record.child.as_ref().map(CheckpointId::as_str),
+                record.steps_left,
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// Looks up those of the tasks' subgraphs that the commit has not mentioned.
+    fn find_children(&mut self, rows: &[TaskRow]) -> Result<()> {
+        let children = rows.iter().filter_map(|row| row.record.child.as_ref());
+        let unknown: BTreeSet<&str> =
+            children.filter(|child| !self.places.contains_key(*child)).map(CheckpointId::as_str).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let parameters = params![self.thread, forms::write(&unknown)];
+        let found = self.session.all(statements::CHECKPOINT_KEYS, parameters, |row| {
+            let place = Place { key: row.get("checkpoint_key")?, namespace: rows::namespace(row)? };
+            Ok((rows::checkpoint_id(row, "checkpoint_id")?, place))
+        })?;
+        self.places.extend(found);
         Ok(())
     }
 
     fn question(&mut self, row: &QuestionRow) -> Result<()> {
         let record = &row.record;
-        let checkpoint = self.checkpoint_key(&record.checkpoint, "a question's checkpoint")?;
+        let checkpoint = self.place(&record.checkpoint, "a question's checkpoint")?.key;
         let parameters = params![
             self.thread,
             record.id.as_str(),
@@ -251,8 +292,4 @@ impl Writing<'_> {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn not_stored(what: &str, id: &CheckpointId) -> Failure {
-    Failure::invalid(format!("{what} is not stored: {id}"))
 }

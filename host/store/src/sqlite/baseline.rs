@@ -58,7 +58,8 @@ fn write(session: &super::session::Session, count: usize) -> Result<Duration> {
                     None::<String>,
                     1,
                     1,
-                    1_700_000_000_000_i64
+                    1_700_000_000_000_i64,
+                    None::<String>
                 ],
                 |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
             )?
@@ -76,7 +77,12 @@ fn write(session: &super::session::Session, count: usize) -> Result<Duration> {
                 1,
                 r#"[{"pull":"a"}]"#,
                 None::<String>,
-                format!("{{\"log\":{version}}}")
+                format!("{{\"log\":{version}}}"),
+                "",
+                graph,
+                id(number),
+                "live",
+                r#"{"writers":["a"]}"#
             ],
         )?;
         let checkpoint = session.key_inserted();
@@ -96,7 +102,9 @@ fn write(session: &super::session::Session, count: usize) -> Result<Duration> {
                 1_700_000_000_000_i64,
                 1,
                 None::<String>,
-                r#"{"update":{"log":[1]},"goto":[]}"#
+                r#"{"update":{"log":[1]},"goto":[]}"#,
+                None::<String>,
+                None::<u32>
             ],
         )?;
         session.execute(statements::COMMIT, [])?;

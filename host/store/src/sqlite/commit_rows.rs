@@ -1,6 +1,7 @@
 //! A commit with everything that can be prepared outside the writer: its JSON is text already when the writer gets it, so that serialising
 //! runs on the callers' threads and the writer, of which there is one, only writes.
 
+use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{ChannelName, CheckpointId, QuestionId, ThreadId};
 use holdpoint_graph::operation::{OperationHit, OperationRecord};
 use holdpoint_graph::state::Change;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::forms;
 use super::rows::{integer, operation_outcome};
 use crate::records::{
-    CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, TaskRecord, ThreadStatus,
+    CacheRecord, CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, TaskRecord, ThreadStatus,
 };
 use crate::store::{Claim, Commit, Expect};
 
@@ -23,10 +24,12 @@ pub(super) struct CommitRows {
     pub(super) settlements: Vec<SettlementRow>,
     pub(super) checkpoints: Vec<CheckpointRow>,
     pub(super) head: Option<CheckpointId>,
+    pub(super) graph: Option<Digest>,
     pub(super) tasks: Vec<TaskRow>,
     pub(super) questions: Vec<QuestionRow>,
     pub(super) operations: Vec<OperationRow>,
     pub(super) hits: Vec<OperationHit>,
+    pub(super) cache: Vec<CacheRow>,
     pub(super) status: ThreadStatus,
     pub(super) error: Option<String>,
     pub(super) at_ms: i64,
@@ -42,6 +45,7 @@ pub(super) struct CheckpointRow {
     pub(super) record: CheckpointRecord,
     pub(super) next: String,
     pub(super) joins: Option<String>,
+    pub(super) details: Option<String>,
     pub(super) changes: Vec<ChangeRow>,
 }
 
@@ -86,6 +90,12 @@ pub(super) struct OperationRow {
     pub(super) notes: Option<String>,
 }
 
+pub(super) struct CacheRow {
+    pub(super) key: Digest,
+    pub(super) expires_at_ms: Option<i64>,
+    pub(super) result: String,
+}
+
 /// An exchange as the writer applies it.
 pub(super) struct ExchangeRows {
     pub(super) expected: OperationRecord,
@@ -110,10 +120,12 @@ impl CommitRows {
             settlements: commit.settlements.into_iter().map(settlement).collect(),
             checkpoints: commit.checkpoints.into_iter().map(checkpoint).collect(),
             head: commit.head,
+            graph: commit.graph,
             tasks: commit.tasks.into_iter().map(task).collect(),
             questions: commit.questions.into_iter().map(question).collect(),
             operations: commit.operations.into_iter().map(operation).collect(),
             hits: commit.hits,
+            cache: commit.cache.into_iter().map(cache).collect(),
             status: commit.status,
             error: commit.error.as_ref().map(forms::write_error),
             at_ms: integer(commit.at_ms),
@@ -142,6 +154,7 @@ fn checkpoint(new: NewCheckpoint) -> CheckpointRow {
     CheckpointRow {
         next: forms::write_triggers(&new.record.next),
         joins: forms::write_joins(&new.record.joins),
+        details: forms::write_details(&new.record),
         changes: new.patch.changes.into_iter().map(change).collect(),
         record: new.record,
     }
@@ -172,6 +185,14 @@ fn question(record: QuestionRecord) -> QuestionRow {
         policy: forms::write(&record.policy),
         answer: record.answer.as_ref().map(forms::write_answer),
         record,
+    }
+}
+
+fn cache(record: CacheRecord) -> CacheRow {
+    CacheRow {
+        key: record.key,
+        expires_at_ms: record.expires_at_ms.map(integer),
+        result: forms::write_command(&record.result),
     }
 }
 

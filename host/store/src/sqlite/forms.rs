@@ -1,12 +1,12 @@
 //! The JSON forms in rows: their own types, converted by hand, so that a change of an inner type cannot change what is stored unnoticed.
 //!
 //! [`FORMAT`] is stored with each row that holds such a form. A form that changes its meaning raises it and keeps the old reader; an optional
-//! member may be added without.
+//! member, or a form that its shape tells from the old one, may be added without: programs that do not know it refuse the schema.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdpoint_graph::ids::NodeName;
+use holdpoint_graph::ids::{CheckpointId, NodeName, TaskId};
 use holdpoint_graph::nodes::{Answer, Command, Destination, Failure as NodeFailure, Verdict};
 use holdpoint_graph::operation::{NoteKind, OperationNote};
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::failure::{Failure, Result};
 use crate::check::DEPTH_MAX;
-use crate::records::{ThreadError, Trigger};
+use crate::records::{Arrivals, CheckpointRecord, ThreadError, Trigger};
 
 /// The version of the forms below.
 pub(super) const FORMAT: i64 = 1;
@@ -136,22 +136,112 @@ pub(super) fn read_triggers(text: &str) -> Result<Vec<Trigger>> {
         .collect()
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum ArrivalsForm<'a> {
+    Arrivals {
+        arrived: BTreeSet<Cow<'a, str>>,
+        since_ms: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        started: bool,
+    },
+    /// As it was before joins could be content with fewer than all.
+    Names(BTreeSet<Cow<'a, str>>),
+}
+
 /// `None` for none: the column stays null in graphs without joins.
-pub(super) fn write_joins(joins: &BTreeMap<NodeName, BTreeSet<NodeName>>) -> Option<String> {
-    let forms: BTreeMap<&str, BTreeSet<&str>> =
-        joins.iter().map(|(node, arrived)| (node.as_str(), arrived.iter().map(NodeName::as_str).collect())).collect();
+pub(super) fn write_joins(joins: &BTreeMap<NodeName, Arrivals>) -> Option<String> {
+    fn form(arrivals: &Arrivals) -> ArrivalsForm<'_> {
+        ArrivalsForm::Arrivals {
+            arrived: arrivals.arrived.iter().map(|node| Cow::Borrowed(node.as_str())).collect(),
+            since_ms: arrivals.since_ms,
+            started: arrivals.started,
+        }
+    }
+    let forms: BTreeMap<&str, ArrivalsForm<'_>> =
+        joins.iter().map(|(node, arrivals)| (node.as_str(), form(arrivals))).collect();
     (!forms.is_empty()).then(|| write(&forms))
 }
 
-pub(super) fn read_joins(text: &str) -> Result<BTreeMap<NodeName, BTreeSet<NodeName>>> {
-    let forms: BTreeMap<String, BTreeSet<String>> = read(text)?;
+/// `clock_ms` is the checkpoint's: where the first arrival's moment was not recorded, it is the nearest to it that is known.
+pub(super) fn read_joins(text: &str, clock_ms: u64) -> Result<BTreeMap<NodeName, Arrivals>> {
+    let forms: BTreeMap<String, ArrivalsForm<'_>> = read(text)?;
     forms
         .into_iter()
-        .map(|(node, arrived)| {
-            let arrived = arrived.into_iter().map(|node| Ok(NodeName::parse(node)?)).collect::<Result<_>>()?;
-            Ok((NodeName::parse(node)?, arrived))
+        .map(|(node, form)| {
+            let (names, since_ms, started) = match form {
+                ArrivalsForm::Arrivals { arrived, since_ms, started } => (arrived, since_ms, started),
+                ArrivalsForm::Names(arrived) => (arrived, clock_ms, false),
+            };
+            Ok((NodeName::parse(node)?, Arrivals { arrived: node_names(names)?, since_ms, started }))
         })
         .collect()
+}
+
+fn node_names(names: BTreeSet<Cow<'_, str>>) -> Result<BTreeSet<NodeName>> {
+    names.into_iter().map(|node| Ok(NodeName::parse(node.into_owned())?)).collect()
+}
+
+/// What most checkpoints lack.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Details {
+    pub(super) writers: BTreeSet<NodeName>,
+    pub(super) deferred: BTreeSet<NodeName>,
+    pub(super) children: BTreeMap<NodeName, CheckpointId>,
+    pub(super) kept_operations: BTreeMap<String, TaskId>,
+    pub(super) metadata: Map<String, Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DetailsForm<'a> {
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    writers: BTreeSet<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    deferred: BTreeSet<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    children: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    kept_operations: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    metadata: Cow<'a, Map<String, Value>>,
+}
+
+/// `None` where there is nothing of it.
+pub(super) fn write_details(record: &CheckpointRecord) -> Option<String> {
+    let CheckpointRecord { writers, deferred, children, kept_operations, metadata, .. } = record;
+    let no_nodes = writers.is_empty() && deferred.is_empty() && children.is_empty();
+    if no_nodes && kept_operations.is_empty() && metadata.is_empty() {
+        return None;
+    }
+    let child = |(node, child)| (Cow::Borrowed(NodeName::as_str(node)), Cow::Borrowed(CheckpointId::as_str(child)));
+    Some(write(&DetailsForm {
+        writers: writers.iter().map(|node| Cow::Borrowed(node.as_str())).collect(),
+        deferred: deferred.iter().map(|node| Cow::Borrowed(node.as_str())).collect(),
+        children: children.iter().map(child).collect(),
+        kept_operations: kept_operations
+            .iter()
+            .map(|(path, task)| (Cow::Borrowed(path.as_str()), Cow::Borrowed(task.as_str())))
+            .collect(),
+        metadata: Cow::Borrowed(metadata),
+    }))
+}
+
+pub(super) fn read_details(text: &str) -> Result<Details> {
+    let form: DetailsForm<'_> = read(text)?;
+    let children = form.children.into_iter();
+    Ok(Details {
+        writers: node_names(form.writers)?,
+        deferred: node_names(form.deferred)?,
+        children: children
+            .map(|(node, child)| Ok((NodeName::parse(node.into_owned())?, CheckpointId::parse(child.into_owned())?)))
+            .collect::<Result<_>>()?,
+        kept_operations: form
+            .kept_operations
+            .into_iter()
+            .map(|(path, task)| Ok((path.into_owned(), TaskId::parse(task.into_owned())?)))
+            .collect::<Result<_>>()?,
+        metadata: form.metadata.into_owned(),
+    })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -331,6 +421,60 @@ mod tests {
         assert_eq!(write_notes(&notes).as_deref(), Some(text));
         assert_eq!(read_notes(text).expect("reads its own"), notes);
         assert_eq!(write_notes(&[]), None);
+    }
+
+    #[test]
+    fn joins_of_the_first_version_are_read() {
+        let node = |name: &str| NodeName::parse(name).expect("valid");
+        let arrivals = |names: &[&str], since_ms, started| Arrivals {
+            arrived: names.iter().map(|name| node(name)).collect(),
+            since_ms,
+            started,
+        };
+        let joins =
+            BTreeMap::from([(node("all"), arrivals(&["a", "b"], 7, false)), (node("some"), arrivals(&[], 8, true))]);
+        let text = r#"{"all":{"arrived":["a","b"],"since_ms":7},"some":{"arrived":[],"since_ms":8,"started":true}}"#;
+        assert_eq!(write_joins(&joins).as_deref(), Some(text));
+        assert_eq!(read_joins(text, 9).expect("reads its own"), joins);
+        assert_eq!(write_joins(&BTreeMap::new()), None);
+        let first = read_joins(r#"{"all":["a","b"],"none":[]}"#, 9).expect("reads the first version's");
+        let expected =
+            BTreeMap::from([(node("all"), arrivals(&["a", "b"], 9, false)), (node("none"), arrivals(&[], 9, false))]);
+        assert_eq!(first, expected);
+        for text in [r#"{"all":{"arrived":["a"]}}"#, r#"{"all":["not a name"]}"#, r#"{"all":3}"#] {
+            assert!(read_joins(text, 9).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn details_are_as_released() {
+        let text = concat!(
+            r#"{"writers":["pay"],"deferred":["later"],"children":{"#,
+            r#""sub":"018bcfe5-6800-8000-8000-000000000001"},"kept_operations":{"#,
+            r#""pull:pay":"018bcfe5-6800-8000-8000-000000000002"},"metadata":{"run":1}}"#
+        );
+        let details = read_details(text).expect("reads its own");
+        assert_eq!(details.children.len(), 1);
+        let record = CheckpointRecord {
+            writers: details.writers.clone(),
+            deferred: details.deferred.clone(),
+            children: details.children.clone(),
+            kept_operations: details.kept_operations.clone(),
+            metadata: details.metadata,
+            ..crate::conformance::scene::new_checkpoint(0, None, Default::default()).record
+        };
+        assert_eq!(write_details(&record).as_deref(), Some(text));
+        let none = CheckpointRecord {
+            writers: BTreeSet::new(),
+            deferred: BTreeSet::new(),
+            children: BTreeMap::new(),
+            kept_operations: BTreeMap::new(),
+            metadata: Map::new(),
+            ..record
+        };
+        assert_eq!(write_details(&none), None);
+        assert_eq!(read_details("{}").expect("each member may lack"), Details::default());
+        assert!(read_details(r#"{"children":{"sub":"no id"}}"#).is_err());
     }
 
     #[test]

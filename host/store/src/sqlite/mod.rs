@@ -7,7 +7,8 @@
 //!
 //! * `open`: what must hold of the file, and migrations; `schema`: the migrations themselves.
 //! * `statements`: all SQL; `session`: a connection that executes it.
-//! * `writer`: the one thread that writes; `commit_rows`: a commit as it gets it; `apply`, `journal`: what it does with it.
+//! * `writer`: the one thread that writes; `commit_rows`: a commit as it gets it; `apply`, `journal`: what it does with it; `retention`,
+//!   `shared`: its other work.
 //! * `reader`: the threads that read; `reads`: what they do.
 //! * `values`: channel values, of which only changes are stored.
 //! * [`baseline`]: the raw cost of a superstep, for `bench`.
@@ -24,6 +25,8 @@ mod statements;
 mod apply;
 mod commit_rows;
 mod journal;
+mod retention;
+mod shared;
 mod writer;
 
 mod reader;
@@ -40,14 +43,15 @@ use std::path::Path;
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
+use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 
 use self::commit_rows::{CommitRows, ExchangeRows};
 use self::reader::Readers;
-use self::writer::{Work, Writer};
+use self::writer::{Done, Work, Writer};
 use crate::check;
-use crate::records::{QuestionRecord, Snapshot, ThreadRecord};
-use crate::store::{Commit, Content, Error, Journal, OperationFilter, Statistics, Store, ThreadFilter};
+use crate::records::{Outline, QuestionRecord, Snapshot, ThreadRecord, VersionKind, VersionRecord};
+use crate::store::{Commit, Content, Error, HistoryFilter, Journal, OperationFilter, Statistics, Store, ThreadFilter};
 
 /// A store in one SQLite file (and, while it is open, its log and index beside it: `-wal` and `-shm`).
 ///
@@ -124,14 +128,37 @@ impl Store for SqliteStore {
         self.readers.read(move |session| reads::snapshot(session, &thread, checkpoint.as_ref())).await
     }
 
-    async fn history(
-        &self,
-        thread: &ThreadId,
-        before: Option<&CheckpointId>,
-        limit: usize,
-    ) -> Result<Vec<Snapshot>, Error> {
-        let (thread, before) = (thread.clone(), before.cloned());
-        self.readers.read(move |session| reads::history(session, &thread, before.as_ref(), limit)).await
+    async fn history(&self, thread: &ThreadId, filter: &HistoryFilter) -> Result<Vec<Snapshot>, Error> {
+        let (thread, filter) = (thread.clone(), filter.clone());
+        self.readers.read(move |session| reads::history(session, &thread, &filter)).await
+    }
+
+    async fn outline(&self, thread: &ThreadId) -> Result<Vec<Outline>, Error> {
+        let thread = thread.clone();
+        self.readers.read(move |session| reads::outline(session, &thread)).await
+    }
+
+    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error> {
+        self.writer.submit(Work::Retain(thread.clone(), epoch, keep.to_vec())).await.map(Done::count)
+    }
+
+    async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error> {
+        let key = key.clone();
+        self.readers.read(move |session| reads::cached(session, &key, now_ms)).await
+    }
+
+    async fn clear_cache(&self, now_ms: Option<u64>) -> Result<u64, Error> {
+        self.writer.submit(Work::ClearCache(now_ms)).await.map(Done::count)
+    }
+
+    async fn put_version(&self, version: VersionRecord) -> Result<(), Error> {
+        check::version(&version)?;
+        self.writer.submit(Work::PutVersion(Box::new(version))).await.map(drop)
+    }
+
+    async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error> {
+        let name = name.map(str::to_owned);
+        self.readers.read(move |session| reads::versions(session, kind, name.as_deref())).await
     }
 
     async fn question(&self, thread: &ThreadId, question: &QuestionId) -> Result<Option<QuestionRecord>, Error> {
@@ -198,6 +225,6 @@ impl Journal for SqliteStore {
     ) -> Result<bool, Error> {
         check::exchange(expected, &next, at_ms)?;
         let rows = ExchangeRows::new(expected.clone(), next, at_ms);
-        self.writer.submit(Work::Exchange(Box::new(rows))).await
+        self.writer.submit(Work::Exchange(Box::new(rows))).await.map(|done| done == Done::Applied)
     }
 }

@@ -3,14 +3,16 @@
 use std::str::FromStr;
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, InvalidId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, InvalidId, Namespace};
+use holdpoint_graph::nodes::{Command, EffectMode};
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState, Scope};
 use rusqlite::Row;
 
 use super::failure::{Failure, Result};
-use super::forms;
+use super::forms::{self, Details};
 use crate::records::{
     CheckpointRecord, QuestionRecord, QuestionStatus, Source, TaskRecord, TaskStatus, ThreadRecord, ThreadStatus,
+    VersionKind, VersionRecord,
 };
 
 pub(super) fn thread(row: &Row<'_>) -> Result<ThreadRecord> {
@@ -31,17 +33,59 @@ pub(super) fn thread(row: &Row<'_>) -> Result<ThreadRecord> {
     })
 }
 
-pub(super) fn checkpoint(row: &Row<'_>) -> Result<CheckpointRecord> {
+/// With its details, which are read before the rest where they decide whether it is wanted.
+pub(super) fn checkpoint(row: &Row<'_>, details: Details) -> Result<CheckpointRecord> {
     check_format(row)?;
+    let clock_ms = unsigned(row, "clock_ms")?;
+    let joins = optional_text(row, "joins")?.map(|joins| forms::read_joins(joins, clock_ms)).transpose()?;
     Ok(CheckpointRecord {
         id: id(row, "checkpoint_id")?,
         parent: optional_text(row, "parent_id")?.map(CheckpointId::parse).transpose()?,
+        namespace: namespace(row)?,
+        graph: digest(row, "graph")?,
         step: row.get("step")?,
         source: name(row, "source", Source::parse)?,
+        writers: details.writers,
         next: forms::read_triggers(text(row, "next")?)?,
-        joins: optional_text(row, "joins")?.map(forms::read_joins).transpose()?.unwrap_or_default(),
-        clock_ms: unsigned(row, "clock_ms")?,
+        deferred: details.deferred,
+        joins: joins.unwrap_or_default(),
+        children: details.children,
+        anchor: id(row, "anchor")?,
+        kept_operations: details.kept_operations,
+        effects: name(row, "effects", EffectMode::parse)?,
+        metadata: details.metadata,
+        clock_ms,
         created_at_ms: unsigned(row, "created_at_ms")?,
+    })
+}
+
+pub(super) fn details(row: &Row<'_>) -> Result<Details> {
+    Ok(optional_text(row, "details")?.map(forms::read_details).transpose()?.unwrap_or_default())
+}
+
+pub(super) fn namespace(row: &Row<'_>) -> Result<Namespace> {
+    Ok(Namespace::parse(text(row, "namespace")?)?)
+}
+
+pub(super) fn checkpoint_id(row: &Row<'_>, column: &str) -> Result<CheckpointId> {
+    id(row, column)
+}
+
+pub(super) fn cached(row: &Row<'_>) -> Result<Command> {
+    check_format(row)?;
+    forms::read_command(text(row, "result")?)
+}
+
+pub(super) fn version(row: &Row<'_>) -> Result<VersionRecord> {
+    check_format(row)?;
+    Ok(VersionRecord {
+        kind: name(row, "kind", VersionKind::parse)?,
+        name: row.get("name")?,
+        version: row.get("version")?,
+        digest: digest(row, "digest")?,
+        deployed_at_ms: unsigned(row, "deployed_at_ms")?,
+        deployed_by: row.get("deployed_by")?,
+        gains: optional_text(row, "gains")?.map(forms::read).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -57,6 +101,11 @@ pub(super) fn task(row: &Row<'_>, checkpoint: &CheckpointId) -> Result<TaskRecor
         executions: count(row, "executions")?,
         result: optional_text(row, "result")?.map(forms::read_command).transpose()?,
         error: optional_text(row, "error")?.map(forms::read_error).transpose()?,
+        child: optional_text(row, "child")?.map(CheckpointId::parse).transpose()?,
+        steps_left: row
+            .get::<_, Option<i64>>("steps_left")?
+            .map(|left| from_integer("steps_left", left))
+            .transpose()?,
         updated_at_ms: unsigned(row, "updated_at_ms")?,
     })
 }
@@ -143,6 +192,11 @@ fn operation_state(row: &Row<'_>) -> Result<OperationState> {
 /// An unsigned number as it is stored. Commits are checked against what fits before they get here.
 pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number of rows.
+pub(super) fn counted(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
 }
 
 pub(super) fn text<'row>(row: &'row Row<'_>, column: &str) -> Result<&'row str> {

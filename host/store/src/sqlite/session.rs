@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use rusqlite::{Connection, Params, Row};
+use rusqlite::{CachedStatement, Connection, Params, Row};
 
 use super::failure::Result;
 
@@ -25,6 +25,11 @@ impl Session {
     pub(super) fn execute(&self, sql: &str, parameters: impl Params) -> rusqlite::Result<usize> {
         self.count();
         self.connection.prepare_cached(sql)?.execute(parameters)
+    }
+
+    /// A statement to execute many times.
+    pub(super) fn prepare(&self, sql: &str) -> rusqlite::Result<Prepared<'_>> {
+        Ok(Prepared { statement: self.connection.prepare_cached(sql)?, session: self })
     }
 
     /// The first row of a statement, if it gives one.
@@ -53,6 +58,26 @@ impl Session {
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             found.push(read(row)?);
+        }
+        Ok(found)
+    }
+
+    /// The first rows of a statement that are wanted, at most `limit`. Rows after them are not looked at.
+    pub(super) fn wanted<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        limit: usize,
+        read: impl Fn(&Row<'_>) -> Result<Option<T>>,
+    ) -> Result<Vec<T>> {
+        self.count();
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(parameters)?;
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            found.extend(read(row)?);
         }
         Ok(found)
     }
@@ -86,5 +111,19 @@ impl Session {
 
     fn count(&self) {
         self.executed.set(self.executed.get() + 1);
+    }
+}
+
+/// A statement of a session's. Each execution counts.
+pub(super) struct Prepared<'a> {
+    statement: CachedStatement<'a>,
+    session: &'a Session,
+}
+
+impl Prepared<'_> {
+    /// Executes it; how many rows it changed.
+    pub(super) fn execute(&mut self, parameters: impl Params) -> rusqlite::Result<usize> {
+        self.session.count();
+        self.statement.execute(parameters)
     }
 }

@@ -16,13 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use holdpoint_graph::ids::{Epoch, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, ThreadId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::commit_rows::{CommitRows, ExchangeRows};
 use super::failure::{Failure, Result};
 use super::session::Session;
-use super::{apply, journal, statements};
+use super::{apply, journal, retention, shared, statements};
+use crate::records::VersionRecord;
 use crate::store::{Content, Error, Statistics};
 
 /// Commits of one transaction. A flush is well shared by then; more would only make the first wait for the last.
@@ -40,11 +41,33 @@ pub(super) enum Work {
     Commit(Box<CommitRows>),
     Exchange(Box<ExchangeRows>),
     DeleteThread(ThreadId, Epoch),
+    Retain(ThreadId, Epoch, Vec<CheckpointId>),
     PutContents(Vec<Content>),
+    PutVersion(Box<VersionRecord>),
+    ClearCache(Option<u64>),
 }
 
-/// Whether it applied: false only for an exchange that found something else than it expected.
-type Outcome = std::result::Result<bool, Error>;
+/// What became of a work that was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    Applied,
+    /// An exchange found something else than it expected.
+    NotAsExpected,
+    /// As many were removed.
+    Removed(u64),
+}
+
+impl Done {
+    /// How many were removed.
+    pub(super) fn count(self) -> u64 {
+        match self {
+            Self::Removed(count) => count,
+            Self::Applied | Self::NotAsExpected => 0,
+        }
+    }
+}
+
+type Outcome = std::result::Result<Done, Error>;
 
 struct Request {
     work: Work,
@@ -195,7 +218,7 @@ fn transact(session: &Session, works: &[Work], counters: &Counters) -> std::resu
         return Ok(all(Failure::from(error).0));
     }
     let counts = |work: &Work| matches!(work, Work::Commit(_) | Work::Exchange(_));
-    let applied = works.iter().zip(&outcomes).filter(|(work, outcome)| counts(work) && **outcome == Ok(true));
+    let applied = works.iter().zip(&outcomes).filter(|(work, outcome)| counts(work) && **outcome == Ok(Done::Applied));
     let applied = applied.count();
     counters.commits.fetch_add(u64::try_from(applied).unwrap_or(0), Ordering::Relaxed);
     counters.transactions.fetch_add(u64::from(applied > 0), Ordering::Relaxed);
@@ -217,13 +240,18 @@ fn guarded(session: &Session, work: &Work) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn apply(session: &Session, work: &Work) -> Result<bool> {
-    let done = |()| true;
+fn apply(session: &Session, work: &Work) -> Result<Done> {
+    let applied = |()| Done::Applied;
     match work {
-        Work::Commit(rows) => apply::commit(session, rows).map(done),
-        Work::Exchange(rows) => journal::exchange(session, rows),
-        Work::DeleteThread(thread, epoch) => apply::delete_thread(session, thread, *epoch).map(done),
-        Work::PutContents(contents) => apply::contents(session, contents).map(done),
+        Work::Commit(rows) => apply::commit(session, rows).map(applied),
+        Work::Exchange(rows) => {
+            journal::exchange(session, rows).map(|won| if won { Done::Applied } else { Done::NotAsExpected })
+        }
+        Work::DeleteThread(thread, epoch) => retention::delete_thread(session, thread, *epoch).map(applied),
+        Work::Retain(thread, epoch, keep) => retention::retain(session, thread, *epoch, keep).map(Done::Removed),
+        Work::PutContents(contents) => shared::contents(session, contents).map(applied),
+        Work::PutVersion(version) => shared::version(session, version).map(applied),
+        Work::ClearCache(now_ms) => shared::clear_cache(session, *now_ms).map(Done::Removed),
     }
 }
 

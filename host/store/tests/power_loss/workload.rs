@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{Epoch, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, ThreadId};
 use holdpoint_graph::operation::{OperationRecord, OperationState};
 use holdpoint_graph::state::Change;
 use holdpoint_store::conformance::scene;
 use holdpoint_store::{
-    Commit, Content, Error, MemoryStore, Snapshot, SqliteOptions, SqliteStore, Store, TaskRecord, TaskStatus,
-    ThreadStatus,
+    Commit, Content, Error, HistoryFilter, MemoryStore, Snapshot, SqliteOptions, SqliteStore, Store, TaskRecord,
+    TaskStatus, ThreadStatus,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,6 +32,7 @@ pub(crate) enum Act {
     Commit(Box<Commit>),
     Put(Content),
     Delete(ThreadId, Epoch),
+    Retain(ThreadId, Epoch, Vec<CheckpointId>),
     /// An operation's record, to the one that takes its place.
     Exchange(Box<[OperationRecord; 2]>),
 }
@@ -42,6 +43,7 @@ impl Act {
             Self::Commit(commit) => store.commit((**commit).clone()).await,
             Self::Put(content) => store.put_contents(vec![content.clone()]).await,
             Self::Delete(thread, epoch) => store.delete_thread(thread, *epoch).await,
+            Self::Retain(thread, epoch, keep) => store.retain(thread, *epoch, keep).await.map(drop),
             Self::Exchange(records) => {
                 let [expected, next] = &**records;
                 match store.exchange_operation(expected, next.clone(), scene::NOW_MS).await {
@@ -175,7 +177,7 @@ impl Lane {
     pub(crate) async fn holdings(&self, store: &dyn Store) -> Result<Holdings, Error> {
         let mut holdings = Holdings { threads: BTreeMap::new(), contents: BTreeMap::new() };
         for thread in &self.threads {
-            let history = store.history(thread, None, usize::MAX).await?;
+            let history = store.history(thread, &HistoryFilter::newest(usize::MAX)).await?;
             holdings.threads.insert(thread.clone(), (history, store.operations(thread).await?));
         }
         for digest in &self.digests {
@@ -209,8 +211,13 @@ impl Lane {
             scene::patch([("log", Change::Append(vec![json!(0)])), ("note", Change::Replace(json!(self.text())))]);
         self.commit(scene::create(&name, patch));
         let mut epoch = 1;
-        for number in 1..=self.random.random_range(1..6) {
+        let steps = self.random.random_range(1..6);
+        for number in 1..=steps {
             epoch = self.plan_superstep(&name, epoch, number);
+        }
+        if self.random.random_bool(0.3) {
+            let keep = vec![scene::checkpoint(steps)];
+            self.planned.push_back(Act::Retain(scene::thread(&name), Epoch(epoch), keep));
         }
         self.commit(Commit { status: ThreadStatus::Done, release: true, ..scene::update(&name, epoch) });
         if self.random.random_bool(0.25) {

@@ -3,21 +3,26 @@
 //! It is meant to be obviously right rather than small or fast: each checkpoint holds all values of its channels, and a commit is applied to
 //! a copy of the thread that takes the thread's place when everything fitted. Nothing survives the process.
 
+mod thread;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, TaskId, ThreadId};
+use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState};
-use serde_json::{Map, Value};
 
+use self::thread::{Checkpoint, Thread, count, guard};
 use crate::check;
 use crate::records::{
-    CheckpointRecord, QuestionRecord, QuestionStatus, Settlement, Snapshot, TaskRecord, TaskStatus, ThreadRecord,
-    ThreadStatus,
+    CacheRecord, CheckpointRecord, Outline, QuestionRecord, Snapshot, TaskRecord, TaskStatus, ThreadRecord,
+    ThreadStatus, VersionKind, VersionRecord,
 };
-use crate::store::{Commit, Content, Error, Expect, Journal, OperationFilter, Statistics, Store, ThreadFilter};
+use crate::store::{
+    Commit, Content, Error, Expect, HistoryFilter, Journal, OperationFilter, Statistics, Store, ThreadFilter,
+};
 
 /// A store in memory.
 #[derive(Default)]
@@ -35,22 +40,10 @@ struct State {
     /// In order of storing. Outlive their threads.
     hits: Vec<OperationHit>,
     contents: BTreeMap<Digest, Vec<u8>>,
+    cache: BTreeMap<Digest, CacheRecord>,
+    /// In order of storing.
+    versions: Vec<VersionRecord>,
     commits: u64,
-}
-
-#[derive(Clone)]
-struct Thread {
-    record: ThreadRecord,
-    /// In order of storing. Shared, so that the copy which a commit works on is cheap.
-    checkpoints: Vec<Arc<Checkpoint>>,
-    tasks: BTreeMap<(CheckpointId, TaskId), Arc<TaskRecord>>,
-    /// In order of asking.
-    questions: Vec<Arc<QuestionRecord>>,
-}
-
-struct Checkpoint {
-    record: CheckpointRecord,
-    values: Map<String, Value>,
 }
 
 impl MemoryStore {
@@ -83,6 +76,7 @@ impl Store for MemoryStore {
             .values()
             .map(|thread| &thread.record)
             .filter(|record| filter.status.is_none_or(|status| record.status == status))
+            .filter(|record| filter.graph_name.as_ref().is_none_or(|name| record.graph_name == *name))
             .collect();
         // Stable: threads of the same moment stay in order of id.
         found.sort_by_key(|record| std::cmp::Reverse(record.updated_at_ms));
@@ -93,23 +87,78 @@ impl Store for MemoryStore {
         let state = self.state();
         let Some(thread) = state.threads.get(thread) else { return Ok(None) };
         let found = thread.checkpoint(checkpoint.unwrap_or(&thread.record.head));
-        Ok(found.map(|checkpoint| state.snapshot(thread, checkpoint)))
+        Ok(found.map(|checkpoint| state.snapshot_with_children(thread, checkpoint)))
     }
 
-    async fn history(
-        &self,
-        thread: &ThreadId,
-        before: Option<&CheckpointId>,
-        limit: usize,
-    ) -> Result<Vec<Snapshot>, Error> {
+    async fn history(&self, thread: &ThreadId, filter: &HistoryFilter) -> Result<Vec<Snapshot>, Error> {
         let state = self.state();
         let Some(thread) = state.threads.get(thread) else { return Ok(Vec::new()) };
-        let end = match before {
+        let end = match &filter.before {
             None => thread.checkpoints.len(),
             Some(id) => thread.checkpoints.iter().position(|checkpoint| checkpoint.record.id == *id).unwrap_or(0),
         };
-        let newest_first = thread.checkpoints[..end].iter().rev().take(limit);
-        Ok(newest_first.map(|checkpoint| state.snapshot(thread, checkpoint)).collect())
+        let wanted = |record: &CheckpointRecord| {
+            record.namespace == filter.namespace
+                && filter.source.is_none_or(|source| record.source == source)
+                && filter.step.is_none_or(|step| record.step == step)
+                && filter.metadata.iter().all(|(name, value)| record.metadata.get(name) == Some(value))
+        };
+        let newest_first = thread.checkpoints[..end].iter().rev().filter(|checkpoint| wanted(&checkpoint.record));
+        Ok(newest_first.take(filter.limit).map(|checkpoint| state.snapshot(thread, checkpoint)).collect())
+    }
+
+    async fn outline(&self, thread: &ThreadId) -> Result<Vec<Outline>, Error> {
+        let state = self.state();
+        let Some(thread) = state.threads.get(thread) else { return Ok(Vec::new()) };
+        let outline = |checkpoint: &Arc<Checkpoint>| {
+            let tasks = thread.tasks_of(&checkpoint.record.id);
+            let mut task_children: Vec<CheckpointId> = tasks.filter_map(|task| task.child.clone()).collect();
+            task_children.sort();
+            Outline { checkpoint: checkpoint.record.clone(), task_children }
+        };
+        Ok(thread.checkpoints.iter().map(outline).collect())
+    }
+
+    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error> {
+        let mut state = self.state();
+        let stored = state.threads.get_mut(thread).ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
+        guard(&stored.record, epoch)?;
+        stored.retain(keep)
+    }
+
+    async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error> {
+        let state = self.state();
+        let found = state.cache.get(key).filter(|record| is_usable(record, now_ms));
+        Ok(found.map(|record| record.result.clone()))
+    }
+
+    async fn clear_cache(&self, now_ms: Option<u64>) -> Result<u64, Error> {
+        let mut state = self.state();
+        let before = state.cache.len();
+        state.cache.retain(|_, record| now_ms.is_some_and(|now_ms| is_usable(record, now_ms)));
+        Ok(count(before - state.cache.len()))
+    }
+
+    async fn put_version(&self, version: VersionRecord) -> Result<(), Error> {
+        check::version(&version)?;
+        let mut state = self.state();
+        let same = |known: &&VersionRecord| {
+            (known.kind, &known.name, &known.version) == (version.kind, &version.name, &version.version)
+        };
+        match state.versions.iter().find(same) {
+            Some(known) if known.digest != version.digest => {
+                return Err(check::version_taken(&version, known.digest.as_str()));
+            }
+            Some(_) => {}
+            None => state.versions.push(version),
+        }
+        Ok(())
+    }
+
+    async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error> {
+        let state = self.state();
+        let wanted = |known: &&VersionRecord| known.kind == kind && name.is_none_or(|name| known.name == name);
+        Ok(state.versions.iter().rev().filter(wanted).cloned().collect())
     }
 
     async fn question(&self, thread: &ThreadId, question: &QuestionId) -> Result<Option<QuestionRecord>, Error> {
@@ -223,11 +272,13 @@ impl State {
             thread.add(checkpoint)?;
         }
         if let Some(head) = &commit.head {
-            thread.require_checkpoint(head, "the head")?;
+            check::head(head, &thread.require_checkpoint(head, "the head")?.record.namespace)?;
+        }
+        if let Some(graph) = commit.graph {
+            thread.pin(&graph);
         }
         for task in commit.tasks {
-            thread.require_checkpoint(&task.checkpoint, "a task's checkpoint")?;
-            thread.tasks.insert((task.checkpoint.clone(), task.id.clone()), Arc::new(task));
+            thread.record_task(task)?;
         }
         for question in commit.questions {
             thread.ask(question)?;
@@ -240,6 +291,7 @@ impl State {
             }
         }
         self.hits.extend(commit.hits);
+        self.cache.extend(commit.cache.into_iter().map(|record| (record.key.clone(), record)));
         self.threads.insert(commit.thread, thread);
         self.commits += 1;
         Ok(())
@@ -264,10 +316,18 @@ impl State {
         true
     }
 
+    fn snapshot_with_children(&self, thread: &Thread, checkpoint: &Checkpoint) -> Snapshot {
+        let mut snapshot = self.snapshot(thread, checkpoint);
+        let runs = snapshot.tasks.iter().filter(|task| task.status != TaskStatus::Done);
+        // A run of which nothing was kept is left out.
+        let runs = runs.filter_map(|task| Some((task.id.clone(), thread.checkpoint(task.child.as_ref()?)?)));
+        snapshot.children = runs.map(|(task, run)| (task, self.snapshot_with_children(thread, run))).collect();
+        snapshot
+    }
+
     fn snapshot(&self, thread: &Thread, checkpoint: &Checkpoint) -> Snapshot {
         let id = &checkpoint.record.id;
-        let mut tasks: Vec<TaskRecord> =
-            thread.tasks.values().filter(|task| task.checkpoint == *id).map(|task| (**task).clone()).collect();
+        let mut tasks: Vec<TaskRecord> = thread.tasks_of(id).cloned().collect();
         tasks.sort_by(|left, right| (&left.path, &left.id).cmp(&(&right.path, &right.id)));
         let ids: BTreeSet<&TaskId> = tasks.iter().map(|task| &task.id).collect();
         let questions =
@@ -283,6 +343,7 @@ impl State {
             questions: questions.collect(),
             unsettled,
             tasks,
+            children: BTreeMap::new(),
         }
     }
 
@@ -294,120 +355,9 @@ impl State {
     }
 }
 
-impl Thread {
-    fn create(commit: &Commit) -> Result<Self, Error> {
-        let (Expect::New(new), Some(claim), Some(head)) = (&commit.expect, &commit.claim, &commit.head) else {
-            return Err(Error::Invalid("a new thread needs a claim and a head".to_owned()));
-        };
-        let record = ThreadRecord {
-            id: commit.thread.clone(),
-            lineage: new.lineage.clone(),
-            graph: new.graph.clone(),
-            graph_name: new.graph_name.clone(),
-            status: commit.status,
-            epoch: new.epoch,
-            owner: Some(claim.owner.clone()),
-            lease_until_ms: commit.lease_until_ms.unwrap_or(claim.lease_until_ms),
-            head: head.clone(),
-            error: commit.error.clone(),
-            created_at_ms: commit.at_ms,
-            updated_at_ms: commit.at_ms,
-        };
-        Ok(Self { record, checkpoints: Vec::new(), tasks: BTreeMap::new(), questions: Vec::new() })
-    }
-
-    fn update(&mut self, commit: &Commit) {
-        let record = &mut self.record;
-        if let Some(claim) = &commit.claim {
-            record.epoch = record.epoch.next();
-            record.owner = Some(claim.owner.clone());
-            record.lease_until_ms = claim.lease_until_ms;
-        }
-        if commit.release {
-            record.owner = None;
-            record.lease_until_ms = 0;
-        }
-        if let (Some(lease_until_ms), Some(_)) = (commit.lease_until_ms, &record.owner) {
-            record.lease_until_ms = lease_until_ms;
-        }
-        if let Some(head) = &commit.head {
-            record.head = head.clone();
-        }
-        record.status = commit.status;
-        record.error = commit.error.clone();
-        record.updated_at_ms = commit.at_ms;
-    }
-
-    fn settle(&mut self, settlement: Settlement) -> Result<(), Error> {
-        let (id, status, answer) = match settlement {
-            Settlement::Answer { question, answer } => (question, QuestionStatus::Answered, Some(answer)),
-            Settlement::Supersede { question } => (question, QuestionStatus::Superseded, None),
-        };
-        let Some(question) = self.questions.iter_mut().find(|question| question.id == id) else {
-            return Err(Error::QuestionNotFound { thread: self.record.id.clone(), question: id });
-        };
-        if question.status != QuestionStatus::Pending {
-            return Err(Error::QuestionSettled(Box::new((**question).clone())));
-        }
-        *question = Arc::new(QuestionRecord { status, answer, ..(**question).clone() });
-        Ok(())
-    }
-
-    fn add(&mut self, new: crate::records::NewCheckpoint) -> Result<(), Error> {
-        let mut values = match &new.record.parent {
-            None => Map::new(),
-            Some(parent) => self.require_checkpoint(parent, "a checkpoint's parent")?.values.clone(),
-        };
-        if self.checkpoint(&new.record.id).is_some() {
-            return Err(Error::Invalid(format!("checkpoint {} is stored already", new.record.id)));
-        }
-        new.patch.apply(&mut values);
-        self.checkpoints.push(Arc::new(Checkpoint { record: new.record, values }));
-        Ok(())
-    }
-
-    fn ask(&mut self, question: QuestionRecord) -> Result<(), Error> {
-        self.require_checkpoint(&question.checkpoint, "a question's checkpoint")?;
-        if self.questions.iter().any(|known| known.id == question.id) {
-            return Ok(());
-        }
-        if !self.tasks.contains_key(&(question.checkpoint.clone(), question.task.clone())) {
-            return Err(Error::Invalid(format!("the task of question {} is not stored", question.id)));
-        }
-        self.questions.push(Arc::new(question));
-        Ok(())
-    }
-
-    /// Whether it is interrupted with a task in doubt about this operation at its head.
-    fn waits_for(&self, key: &OperationKey) -> bool {
-        let in_doubt = |task: &TaskRecord| {
-            let details = task.error.as_ref().and_then(|error| error.details.as_ref());
-            let member = |name| details.and_then(|details| details.get(name)).and_then(Value::as_str);
-            task.status == TaskStatus::InDoubt
-                && member("scope") == Some(&key.scope.to_text())
-                && member("connector") == Some(key.connector.as_str())
-                && member("operation_id") == Some(key.id.as_str())
-        };
-        self.record.status == ThreadStatus::Interrupted
-            && self.tasks.values().any(|task| task.checkpoint == self.record.head && in_doubt(task))
-    }
-
-    fn checkpoint(&self, id: &CheckpointId) -> Option<&Arc<Checkpoint>> {
-        // From the newest: that is the one usually wanted.
-        self.checkpoints.iter().rev().find(|checkpoint| checkpoint.record.id == *id)
-    }
-
-    fn require_checkpoint(&self, id: &CheckpointId, what: &str) -> Result<&Arc<Checkpoint>, Error> {
-        self.checkpoint(id).ok_or_else(|| Error::Invalid(format!("{what} is not stored: {id}")))
-    }
-}
-
-fn guard(record: &ThreadRecord, expected: Epoch) -> Result<(), Error> {
-    if record.epoch == expected {
-        Ok(())
-    } else {
-        Err(Error::Fenced { thread: record.id.clone(), expected, found: record.epoch })
-    }
+/// Whether a result may still be used: at its end it may not.
+fn is_usable(record: &CacheRecord, now_ms: u64) -> bool {
+    record.expires_at_ms.is_none_or(|end_ms| now_ms < end_ms)
 }
 
 /// Whether it has no outcome.

@@ -1,0 +1,109 @@
+//! Many tasks at once: a bounded number of lanes, each of which executes one task after the other.
+//!
+//! A lane for each of 10,000 tasks would cost more than tasks that do little; a lane takes the next task when it is done with one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::error::Error;
+use crate::task::{self, Assignment, Context, TaskResult};
+
+/// After a task this long, a lane lets others of its thread go first: it may be computing.
+const LONG: Duration = Duration::from_millis(1);
+
+/// See the module. Dropping it abandons what runs.
+pub(crate) struct Lanes {
+    context: Arc<Context>,
+    /// A std mutex: held for a push or a pop only.
+    queue: Arc<Mutex<Queue>>,
+    results: mpsc::Receiver<Result<TaskResult, Error>>,
+    /// Bounded by the number of lanes: when results are taken slowly, because they are being stored, lanes wait.
+    sender: mpsc::Sender<Result<TaskResult, Error>>,
+    running: JoinSet<()>,
+    lanes_max: usize,
+    /// Tasks whose results were not taken yet.
+    open: usize,
+}
+
+/// Tasks that no lane has taken, and the lanes that will look for more. Counted together, so that no task waits for a lane that just ended.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Assignment>,
+    lanes: usize,
+}
+
+impl Queue {
+    /// The next task for a lane; the lane ends when there is none.
+    fn take(queue: &Mutex<Self>) -> Option<Assignment> {
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = queue.waiting.pop_front();
+        if next.is_none() {
+            queue.lanes -= 1;
+        }
+        next
+    }
+}
+
+impl Lanes {
+    pub(crate) fn new(context: Arc<Context>, lanes_max: usize) -> Self {
+        let lanes_max = lanes_max.max(1);
+        let (sender, results) = mpsc::channel(lanes_max);
+        let (queue, running) = (Arc::default(), JoinSet::new());
+        Self { context, queue, results, sender, running, lanes_max, open: 0 }
+    }
+
+    /// How many tasks have no result yet.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Adds a task.
+    pub(crate) fn push(&mut self, assignment: Assignment) {
+        self.open += 1;
+        {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.waiting.push_back(assignment);
+            if queue.lanes >= self.lanes_max {
+                return;
+            }
+            queue.lanes += 1;
+        }
+        let (context, queue, sender) = (Arc::clone(&self.context), Arc::clone(&self.queue), self.sender.clone());
+        self.running.spawn(async move {
+            while let Some(assignment) = Queue::take(&queue) {
+                let result = task::run(Arc::clone(&context), assignment).await;
+                let long = result.as_ref().is_ok_and(|result| result.elapsed > LONG);
+                if sender.send(result).await.is_err() {
+                    // Nobody wants the results any more.
+                    return;
+                }
+                if long {
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+    }
+
+    /// Waits for results and gives those that are there; none when no task is open.
+    ///
+    /// # Errors
+    /// The first task's that could not be executed: the claim is over.
+    pub(crate) async fn next(&mut self) -> Result<Vec<TaskResult>, Error> {
+        let mut results = Vec::new();
+        while self.open > 0 && results.is_empty() {
+            tokio::select! {
+                biased;
+                received = self.results.recv_many(&mut results, self.lanes_max) => self.open -= received,
+                Some(ended) = self.running.join_next() => if let Err(error) = ended {
+                    // A panic in the host's own code: the claim ends here, what is stored stays.
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        }
+        results.into_iter().collect()
+    }
+}
