@@ -9,6 +9,7 @@
 //! * [`payment_server`]: the same as a program of its own, which can do everything that a bad receiver does.
 //! * [`graphs`]: graph files of `probe` nodes, written as data.
 //! * [`crash`]: crash enumeration. [`signal`]: signals to processes.
+//! * [`scenario`]: LangGraph's conformance scenarios as data.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "test support: a panic is a failed test")]
 
@@ -21,6 +22,8 @@ pub mod graphs;
 
 pub mod crash;
 pub mod signal;
+
+pub mod scenario;
 
 pub use graphs::Probes;
 pub use payment_server::PaymentServer;

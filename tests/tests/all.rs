@@ -15,6 +15,7 @@ mod budget;
 mod codes;
 mod crash;
 mod crash_points;
+mod deploy;
 mod doubt;
 mod hostile;
 mod lost_commits;
@@ -23,7 +24,10 @@ mod order;
 mod payment_behaviour;
 mod payments_server;
 mod red_proofs;
+mod scenario_checks;
+mod shadow;
 mod slow_store;
+mod time_travel;
 mod zombie;
 
 #[test]
@@ -33,7 +37,7 @@ fn no_test_file_is_forgotten() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        let runs_alone = ["all", "memory"].contains(&name);
+        let runs_alone = ["all", "memory", "scenarios"].contains(&name);
         assert!(runs_alone || runner.contains(&format!("\nmod {name};\n")), "{name}.rs is in no runner");
     }
 }

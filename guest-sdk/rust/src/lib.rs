@@ -42,6 +42,12 @@
 //!
 //! [`Cx`] is what a running node can do; [`SideEffect`], [`Question`] and [`Answer`] belong to it. [`Command`] and [`Error`] are what it returns.
 //! [`host`] is the boundary: the calls as a trait, JSON as text. On `wasm32` its implementation is the bindings, elsewhere it is [`testing`].
+//!
+//! # Features
+//!
+//! `allocator`, on by default: on `wasm32` the SDK brings the global allocator. A node's first 128 KiB come from memory that it has from the start, and
+//! what is more from the standard allocator, so that most calls never ask the host for memory and cost half as much. Without the feature a node has the
+//! standard allocator, or the one that it declares itself.
 
 mod command;
 mod cx;
@@ -52,6 +58,9 @@ mod side_effect;
 pub mod host;
 mod json;
 mod node;
+
+#[cfg(any(test, all(target_arch = "wasm32", feature = "allocator", not(target_feature = "atomics"))))]
+mod allocator;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -77,6 +86,11 @@ pub use crate::node::execute;
 pub mod prelude {
     pub use crate::{Command, Cx, Error, Question, Refusal, Result, Value, json, node};
 }
+
+/// The memory of every node. An author who wants another allocator turns the feature off.
+#[cfg(all(target_arch = "wasm32", feature = "allocator", not(target_feature = "atomics")))]
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator<{ allocator::ARENA_BYTES }> = allocator::Allocator::new();
 
 /// Compiles and tests the examples of the package's README.
 #[cfg(doctest)]

@@ -198,9 +198,8 @@ pub fn reduce_all(
     finished: &[Finished<'_>],
 ) -> Result<Patch, StepError> {
     let written_updates = written.iter().map(|(_, command)| ("the caller's command", &command.update));
-    let results = finished
-        .iter()
-        .filter_map(|(task, record)| Some((task.node.as_str(), &record.result.as_ref()?.update)));
+    let results =
+        finished.iter().filter_map(|(task, record)| Some((task.node.as_str(), &record.result.as_ref()?.update)));
     let updates: Vec<(&str, &Map<String, Value>)> = written_updates.chain(results).collect();
     let only = match (written, finished) {
         ([], [(task, _)]) => Some(task.node.clone()),

@@ -11,8 +11,9 @@ use holdpoint_store::{CheckpointRecord, NewCheckpoint, Snapshot, Source, TaskRec
 use serde_json::{Map, Value};
 
 use crate::apply;
-use crate::driver::{Driver, Frame, FrameEnd};
+use crate::driver::Driver;
 use crate::error::Error;
+use crate::frame::{Frame, FrameEnd};
 use crate::ledger::Write;
 use crate::subgraph;
 use crate::task::{Assignment, Claimed, Context, TaskResult, record};
@@ -171,7 +172,8 @@ pub(crate) fn entry(
         None => subgraph::handed_down(graph, assignment.state.values()),
         Some(Value::Object(argument)) => argument.clone(),
         Some(_) => {
-            let message = format!("the argument of subgraph node {} is not an object of channels", assignment.planned.node);
+            let message =
+                format!("the argument of subgraph node {} is not an object of channels", assignment.planned.node);
             return Err(error("HP0428", message, assignment));
         }
     };

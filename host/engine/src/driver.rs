@@ -1,6 +1,6 @@
 //! Advances one graph of a claimed thread, the thread's own or a subgraph, until it is finished, fails, or waits for somebody.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,87 +12,17 @@ use holdpoint_store::{
     CheckpointRecord, NewCheckpoint, QuestionRecord, Snapshot, TaskRecord, TaskStatus, ThreadError, ThreadStatus,
     Trigger,
 };
-use serde_json::{Map, Value};
 use tokio::time::{Instant, Interval};
 
 use crate::apply::{self, Applied, StepError};
 use crate::child::Kept;
 use crate::error::Error;
-use crate::events::EventKind;
+use crate::frame::{Frame, FrameEnd, FrameReport, pause_record};
 use crate::lanes::Lanes;
 use crate::ledger::Write;
-use crate::plan::{self, PAUSE, Plan, PlannedTask, Records};
+use crate::plan::{self, PAUSE, Plan, PlannedTask};
 use crate::states::States;
 use crate::task::{self, Assignment, Context, TaskResult};
-
-/// A graph at a checkpoint in memory, and what is recorded of the tasks that start from it.
-pub(crate) struct Frame {
-    checkpoint: Arc<CheckpointRecord>,
-    values: Map<String, Value>,
-    tasks: Records,
-    questions: Vec<QuestionRecord>,
-    /// The runs of subgraphs of unfinished tasks, as they were left.
-    children: BTreeMap<TaskId, Snapshot>,
-    /// For a subgraph: the task that runs it, to be recorded with each of its checkpoints.
-    link: Option<TaskRecord>,
-    /// Whether tasks of the step may have run before.
-    resumed: bool,
-}
-
-impl Frame {
-    /// A graph as it is stored.
-    pub(crate) fn resumed(snapshot: Snapshot, link: Option<TaskRecord>) -> Self {
-        Self {
-            checkpoint: Arc::new(snapshot.checkpoint),
-            values: snapshot.values,
-            tasks: snapshot.tasks.into_iter().map(|task| (task.id.clone(), task)).collect(),
-            questions: snapshot.questions,
-            children: snapshot.children,
-            link,
-            resumed: true,
-        }
-    }
-
-    /// A graph that begins.
-    pub(crate) fn fresh(checkpoint: CheckpointRecord, values: Map<String, Value>, link: Option<TaskRecord>) -> Self {
-        Self {
-            checkpoint: Arc::new(checkpoint),
-            values,
-            tasks: Records::new(),
-            questions: Vec::new(),
-            children: BTreeMap::new(),
-            link,
-            resumed: false,
-        }
-    }
-}
-
-/// How a graph stopped.
-#[derive(Debug, PartialEq)]
-pub(crate) enum FrameEnd {
-    /// Nothing is left to run.
-    Done,
-    /// It was left for its parent, which gets this command.
-    Left(Command),
-    /// It waits for answers, or paused at a breakpoint.
-    Waiting,
-    /// The outcome of an operation is unknown.
-    InDoubt(Option<ThreadError>),
-    /// A task failed, or the step cannot be applied.
-    Failed(Option<ThreadError>),
-    /// Somebody asked all runs to stop.
-    Drained,
-}
-
-/// Where a graph stopped, and what of it is still to be stored.
-pub(crate) struct FrameReport {
-    pub(crate) end: FrameEnd,
-    pub(crate) checkpoint: Arc<CheckpointRecord>,
-    pub(crate) values: Map<String, Value>,
-    pub(crate) write: Write,
-    pub(crate) performed: bool,
-    pub(crate) last_event_at_ms: Option<u64>,
-}
 
 /// The write that prolongs a claim.
 type SignOfLife = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
@@ -113,8 +43,8 @@ struct StepReport {
 
 /// See the module.
 pub(crate) struct Driver {
-    context: Arc<Context>,
-    frame: Frame,
+    pub(crate) context: Arc<Context>,
+    pub(crate) frame: Frame,
     /// Where the last calls of subgraphs that are kept per thread ended, as far as this claim made them.
     kept: HashMap<NodeName, Kept>,
 }
@@ -227,9 +157,8 @@ impl Driver {
                 self.take(result, &mut waiting, false, &mut report).await?;
                 continue;
             }
-            let lanes = lanes.get_or_insert_with(|| {
-                Lanes::new(Arc::clone(&self.context), self.context.claimed.config.tasks_max)
-            });
+            let lanes = lanes
+                .get_or_insert_with(|| Lanes::new(Arc::clone(&self.context), self.context.claimed.config.tasks_max));
             for planned in std::mem::take(&mut waiting) {
                 lanes.push(self.assignment(planned, &mut states, &mut questions));
             }
@@ -307,7 +236,8 @@ impl Driver {
         questions: &mut HashMap<TaskId, Vec<QuestionRecord>>,
     ) -> Assignment {
         let recorded = self.frame.tasks.get(&planned.id);
-        let (state, steps_left) = states.of(&planned.node, recorded.and_then(|record| record.steps_left), &self.frame.values);
+        let (state, steps_left) =
+            states.of(&planned.node, recorded.and_then(|record| record.steps_left), &self.frame.values);
         Assignment {
             checkpoint: Arc::clone(&self.frame.checkpoint),
             state,
@@ -497,91 +427,6 @@ impl Driver {
     /// Breakpoints that came with the call are those of the thread's own graph.
     fn called_breakpoints(&self) -> Option<&crate::engine::Breakpoints> {
         self.context.namespace.is_root().then_some(&self.context.claimed.options.breakpoints)
-    }
-
-    /// A run that goes on first tells where it is: the results that are there already.
-    fn tell_what_is_known(&self) {
-        let ledger = self.context.ledger();
-        if !ledger.tells() || !self.context.keeps {
-            return;
-        }
-        let (namespace, step) = (&self.context.namespace, self.frame.checkpoint.step);
-        ledger.tell(namespace, step, || EventKind::Checkpoint {
-            record: Box::new((*self.frame.checkpoint).clone()),
-            values: self.values_with_commands(),
-        });
-        if !self.frame.resumed {
-            return;
-        }
-        let mut done: Vec<&TaskRecord> =
-            self.frame.tasks.values().filter(|record| record.status == TaskStatus::Done && record.path != plan::INPUT).collect();
-        done.sort_by(|left, right| left.path.cmp(&right.path));
-        for record in done {
-            ledger.tell(namespace, step + 1, || EventKind::TaskEnded {
-                record: Box::new(record.clone()),
-                question: None,
-                cached: true,
-            });
-        }
-    }
-
-    /// The checkpoint's values with what callers wrote since (R28).
-    fn values_with_commands(&self) -> Map<String, Value> {
-        let written = plan::commands(self.frame.tasks.values());
-        let mut values = self.frame.values.clone();
-        // What does not fit fails the step when it is applied, and says so there.
-        if let Ok(patch) = apply::reduce_all(&self.context.version.graph, &values, &written, &[]) {
-            patch.apply(&mut values);
-        }
-        values
-    }
-
-    fn tell_ended(&self, write: &mut Write, record: &TaskRecord, question: Option<&QuestionRecord>, cached: bool) {
-        let ledger = self.context.ledger();
-        if ledger.tells() {
-            let kind = EventKind::TaskEnded {
-                record: Box::new(record.clone()),
-                question: question.cloned().map(Box::new),
-                cached,
-            };
-            write.events.push(ledger.event(&self.context.namespace, self.frame.checkpoint.step + 1, kind));
-        }
-    }
-
-    fn tell_checkpoint(&self, write: &mut Write) {
-        let ledger = self.context.ledger();
-        if ledger.tells() {
-            let kind = EventKind::Checkpoint {
-                record: Box::new((*self.frame.checkpoint).clone()),
-                values: self.frame.values.clone(),
-            };
-            write.events.push(ledger.event(&self.context.namespace, self.frame.checkpoint.step, kind));
-        }
-    }
-}
-
-/// The record that a thread paused at a checkpoint: whoever continues it passes the breakpoints there.
-pub(crate) fn pause_record(
-    thread: &holdpoint_graph::ids::ThreadId,
-    checkpoint: &CheckpointRecord,
-    now_ms: u64,
-) -> TaskRecord {
-    let first = checkpoint.next.iter().find_map(|trigger| match trigger {
-        Trigger::Pull(node) | Trigger::Push { node, .. } => Some(node.clone()),
-        Trigger::Start => None,
-    });
-    TaskRecord {
-        id: TaskId::derive(thread, &checkpoint.id, PAUSE),
-        checkpoint: checkpoint.id.clone(),
-        node: first.unwrap_or_else(|| NodeName::parse(PAUSE).expect("invariant: a valid name")),
-        path: PAUSE.into(),
-        status: TaskStatus::Paused,
-        executions: 0,
-        result: None,
-        error: None,
-        child: None,
-        steps_left: None,
-        updated_at_ms: now_ms,
     }
 }
 

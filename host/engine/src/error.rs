@@ -288,7 +288,9 @@ impl Error {
                 "give __copy__ and END alone and without values, and __input__ alone in its superstep".into()
             }
             Self::InvalidUpdate(error) => error.cure(),
-            Self::InSubgraph { .. } => "name a checkpoint of the thread's own graph: its subgraphs run again with it".into(),
+            Self::InSubgraph { .. } => {
+                "name a checkpoint of the thread's own graph: its subgraphs run again with it".into()
+            }
             Self::NotWaiting { .. } => "give new input, or update the thread's state".into(),
             Self::NotMigratable { .. } => {
                 "let the thread go on with the version that it has, or deploy one that does the same up to here".into()

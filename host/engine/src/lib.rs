@@ -14,7 +14,7 @@
 //! * [`engine`]: the handle: start, answer, continue, read.
 //! * [`events`]: what happens in a run, told while it happens; [`stream`]: as LangGraph's streams. Pure.
 //! * [`transfer`]: a thread as one value. [`recording`]: what a thread was given from outside. [`verify`]: whether its history is what its nodes do.
-//! * `driver`, `lanes`, `task`, `child`, `states`, `ledger`: the thin asynchronous edge: executes tasks, retries, commits.
+//! * `driver`, `frame`, `telling`, `lanes`, `task`, `child`, `states`, `ledger`: the thin asynchronous edge: executes tasks, retries, commits.
 //! * [`error`]: how it fails.
 
 pub mod version;
@@ -44,10 +44,12 @@ pub mod engine;
 
 mod child;
 mod driver;
+mod frame;
 mod lanes;
 mod ledger;
 mod states;
 mod task;
+mod telling;
 
 pub mod error;
 

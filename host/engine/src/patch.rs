@@ -15,7 +15,9 @@ pub fn difference(before: &Map<String, Value>, after: &Map<String, Value>) -> Pa
         // Stored states hold channels of a graph only, whose names are valid.
         let Ok(channel) = ChannelName::parse(name.as_str()) else { continue };
         let change = match (before.get(name), value) {
-            (Some(Value::Array(before)), Value::Array(after)) if after.len() > before.len() && after.starts_with(before) => {
+            (Some(Value::Array(before)), Value::Array(after))
+                if after.len() > before.len() && after.starts_with(before) =>
+            {
                 Change::Append(after[before.len()..].to_vec())
             }
             _ => Change::Replace(value.clone()),

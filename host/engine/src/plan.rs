@@ -51,7 +51,13 @@ pub struct PlannedTask {
 }
 
 impl PlannedTask {
-    fn new(thread: &ThreadId, checkpoint: &CheckpointId, node: &NodeName, path: String, argument: Option<Value>) -> Self {
+    fn new(
+        thread: &ThreadId,
+        checkpoint: &CheckpointId,
+        node: &NodeName,
+        path: String,
+        argument: Option<Value>,
+    ) -> Self {
         Self { id: TaskId::derive(thread, checkpoint, &path), node: node.clone(), path, argument }
     }
 
@@ -63,7 +69,8 @@ impl PlannedTask {
         handler: &NodeName,
         error: Option<&ThreadError>,
     ) -> Self {
-        let error = error.map(|error| json!({ "code": error.code, "message": error.message, "details": error.details }));
+        let error =
+            error.map(|error| json!({ "code": error.code, "message": error.message, "details": error.details }));
         let argument = json!({ "node": self.node.as_str(), "error": error, "argument": self.argument });
         Self::new(thread, checkpoint, handler, format!("{}|error", self.path), Some(argument))
     }
@@ -190,17 +197,19 @@ fn standing(
             }
             _ => Standing::Ready(task.clone()),
         },
-        TaskStatus::Interrupted | TaskStatus::InDoubt => match (children.get(&task.id), version.children.get(&task.node)) {
-            (Some(child), Some(version)) if waits(version, child) => Standing::Waiting,
-            _ => Standing::Ready(task.clone()),
-        },
+        TaskStatus::Interrupted | TaskStatus::InDoubt => {
+            match (children.get(&task.id), version.children.get(&task.node)) {
+                (Some(child), Some(version)) if waits(version, child) => Standing::Waiting,
+                _ => Standing::Ready(task.clone()),
+            }
+        }
         TaskStatus::Running | TaskStatus::Paused => Standing::Ready(task.clone()),
     }
 }
 
 /// Whether an error handler takes the place of a failed task: for what the node did, not for what the host could not do or would not let it do.
 pub fn is_handled(record: &TaskRecord) -> bool {
-    const HOST_CODES: [&str; 2] = ["HP0425", "HP0540"];
+    const HOST_CODES: [&str; 2] = ["HP0425", "HP0445"];
     record.error.as_ref().is_none_or(|error| !HOST_CODES.contains(&error.code.as_str()))
 }
 

@@ -36,7 +36,8 @@ impl States {
     ) -> Result<Self, StateError> {
         let mut written = None;
         if !commands.is_empty() {
-            let updates: Vec<_> = commands.iter().map(|(_, command)| ("the caller's command", &command.update)).collect();
+            let updates: Vec<_> =
+                commands.iter().map(|(_, command)| ("the caller's command", &command.update)).collect();
             state::reduce(&graph, values, &updates)?.apply(written.insert(values.clone()));
         }
         let managed =

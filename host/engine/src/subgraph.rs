@@ -48,7 +48,9 @@ fn contribution(reducer: Reducer, before: Option<&Value>, after: &Value) -> Valu
         }
         (Reducer::Append, None | Some(Value::Null), Value::Array(_)) => after.clone(),
         (Reducer::Append, ..) => json!({ "__overwrite__": after }),
-        (Reducer::Add, Some(before), after) => difference(before, after).unwrap_or_else(|| json!({ "__overwrite__": after })),
+        (Reducer::Add, Some(before), after) => {
+            difference(before, after).unwrap_or_else(|| json!({ "__overwrite__": after }))
+        }
         // Last and any take the value; the others come to the same whether they see what they know once or twice.
         _ => after.clone(),
     }

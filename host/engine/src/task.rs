@@ -182,13 +182,14 @@ async fn execute(
         let reason = format!("the component of node {} is not deployed", assignment.planned.node);
         return Ok(ended(&context, &assignment, NodeOutcome::HostFault(reason), 0, Progress::default(), begun));
     };
-    let cache = node.cache.filter(|_| assignment.questions.is_empty() && assignment.executions == 0);
+    // What a node may do outside must be done for each thread: its results are its own.
+    let pure = node.connectors.is_empty() && assignment.questions.is_empty() && assignment.executions == 0;
+    let cache = node.cache.filter(|_| pure);
     let cache = cache.map(|policy| (policy, cache_key(node, component, &assignment)));
     if let Some((_, key)) = &cache
         && let Some(command) = context.ledger().cached(key).await?
     {
-        let mut result =
-            ended(&context, &assignment, NodeOutcome::Completed(command), 0, Progress::default(), begun);
+        let mut result = ended(&context, &assignment, NodeOutcome::Completed(command), 0, Progress::default(), begun);
         result.cached = true;
         return Ok(result);
     }
@@ -434,7 +435,7 @@ pub(crate) fn failure_record(outcome: NodeOutcome, assignment: &Assignment) -> T
         NodeOutcome::LimitExceeded { limit, message } => ("HP0424".into(), message, Some(json!({ "limit": limit }))),
         NodeOutcome::HostFault(message) => ("HP0425".into(), message, None),
         NodeOutcome::Withheld { operations } => (
-            "HP0540".into(),
+            "HP0445".into(),
             format!("the branch performs no new operations, and the node wants {}", operations.len()),
             Some(json!({ "operations": operations })),
         ),

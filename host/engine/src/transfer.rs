@@ -1,9 +1,9 @@
 //! A thread as one value: its whole history, to be copied or carried elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use holdpoint_graph::ids::CheckpointId;
-use holdpoint_store::{NewCheckpoint, Outline, QuestionRecord, Store, TaskRecord, ThreadRecord};
+use holdpoint_store::{CheckpointRecord, NewCheckpoint, Outline, QuestionRecord, Store, TaskRecord, ThreadRecord};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
@@ -31,14 +31,17 @@ impl Transfer {
         let record = store.thread(thread).await?.ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
         let outline = store.outline(thread).await?;
         let mut parents = Parents::of(&outline);
-        let mut transfer =
-            Self { thread: record, checkpoints: Vec::new(), tasks: Vec::new(), questions: Vec::new() };
+        let stored: HashSet<CheckpointId> = outline.iter().map(|outline| outline.checkpoint.id.clone()).collect();
+        let mut transfer = Self { thread: record, checkpoints: Vec::new(), tasks: Vec::new(), questions: Vec::new() };
         for Outline { checkpoint, .. } in outline {
             let Some(snapshot) = store.snapshot(thread, Some(&checkpoint.id)).await? else { continue };
-            let before = parents.take(checkpoint.parent.as_ref());
+            // A parent that retention has taken is not carried along: the patch then is the whole state.
+            let parent = checkpoint.parent.clone().filter(|parent| stored.contains(parent));
+            let before = parents.take(parent.as_ref());
             let patch = patch::difference(&before, &snapshot.values);
             parents.put(&checkpoint.id, snapshot.values);
-            transfer.checkpoints.push(NewCheckpoint { record: snapshot.checkpoint, patch });
+            let record = CheckpointRecord { parent, ..snapshot.checkpoint };
+            transfer.checkpoints.push(NewCheckpoint { record, patch });
             transfer.tasks.extend(snapshot.tasks);
             transfer.questions.extend(snapshot.questions);
         }

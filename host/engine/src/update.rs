@@ -13,8 +13,8 @@ use holdpoint_store::{CheckpointRecord, NewCheckpoint, Source, TaskRecord, TaskS
 use serde_json::{Map, Value};
 
 use crate::apply::{self, Advance};
-use crate::driver::pause_record;
 use crate::error::Error;
+use crate::frame::pause_record;
 use crate::patch;
 use crate::plan::{self, INPUT, PlannedTask, Records};
 use crate::task::operations_of;
@@ -117,8 +117,12 @@ pub(crate) fn superstep(
     let alone = is_only && updates.len() == 1;
     match (spoken.as_slice(), updates) {
         ([AsNode::Input], [update]) if update.goto.is_empty() => input(setting, base, update, &entropy),
-        ([AsNode::Copy], [update]) if alone && update.values.is_none() && update.goto.is_empty() => copy(setting, base, &entropy),
-        ([AsNode::End], [update]) if alone && update.values.is_none() && update.goto.is_empty() => end(setting, base, &entropy),
+        ([AsNode::Copy], [update]) if alone && update.values.is_none() && update.goto.is_empty() => {
+            copy(setting, base, &entropy)
+        }
+        ([AsNode::End], [update]) if alone && update.values.is_none() && update.goto.is_empty() => {
+            end(setting, base, &entropy)
+        }
         (spoken, updates) => {
             let nodes = spoken.iter().map(|as_node| match as_node {
                 AsNode::Node(node) if setting.version.node(node).is_some() => Ok(node.clone()),
@@ -210,25 +214,36 @@ fn speak(
         };
         tasks.push((planned, record));
     }
+    let overridden: BTreeSet<&str> = updates
+        .iter()
+        .filter_map(|update| update.values.as_ref())
+        .flat_map(|values| values.keys())
+        .map(String::as_str)
+        .collect();
+    let values = after_siblings(graph, base, &siblings, &overridden).map_err(refused)?;
+    let spoken: Vec<_> = tasks.iter().map(|(task, record)| (task.clone(), record)).collect();
+    let mut written = values.clone();
+    apply::reduce_all(graph, &values, &[], &spoken).map_err(refused)?.apply(&mut written);
+    let patch = patch::difference(&base.values, &written);
+    let siblings_count = siblings.len();
     let mut all = siblings;
-    all.extend(tasks.iter().map(|(task, record)| (task.clone(), record)));
-    let written = plan::commands(base.tasks.values());
-    let patch = apply::reduce_all(graph, &base.values, &written, &all).map_err(refused)?;
+    all.extend(spoken);
     let clock_ms = setting.clock_ms.max(base.checkpoint.clock_ms);
-    let mut upcoming =
-        Upcoming::new(graph, base.checkpoint.joins.clone(), base.checkpoint.deferred.clone(), clock_ms);
+    let mut upcoming = Upcoming::new(graph, base.checkpoint.joins.clone(), base.checkpoint.deferred.clone(), clock_ms);
     let kept_operations = kept_operations(setting, &base.checkpoint, &left);
     upcoming.keep(left.into_iter().map(|task| match task.argument {
         Some(argument) => Trigger::Push { node: task.node, argument },
         None => Trigger::Pull(task.node),
     }));
-    for (task, record) in &all {
+    for (index, (task, record)) in all.iter().enumerate() {
         let command = record.result.clone().unwrap_or_default();
         for destination in &command.goto {
             upcoming.go(&task.node, destination).map_err(refused)?;
         }
         if let Some(node) = version.node(&task.node) {
-            let targets = apply::resolve_edges(graph, &task.node, node, &base.values, &command).map_err(refused)?;
+            // What finished in the step decides by the state before it, what is spoken now by the state that it is spoken in.
+            let seen = if index < siblings_count { &base.values } else { &values };
+            let targets = apply::resolve_edges(graph, &task.node, node, seen, &command).map_err(refused)?;
             upcoming.follow(&task.node, &targets);
         }
         upcoming.arrive(&task.node);
@@ -240,7 +255,8 @@ fn speak(
         children: base.checkpoint.children.clone(),
     };
     // What an update says of a task that is there is kept with it, so that the history shows it (S73), unless something is recorded already.
-    let shown = tasks.into_iter().filter(|(task, _)| !task.path.starts_with("update:") && !base.recorded.contains(&task.id));
+    let shown =
+        tasks.into_iter().filter(|(task, _)| !task.path.starts_with("update:") && !base.recorded.contains(&task.id));
     let shown = shown.map(|(_, record)| record).collect();
     let (mut made, mut base) = made(setting, base, advance, shown, entropy);
     for checkpoint in &mut made.checkpoints {
@@ -250,12 +266,31 @@ fn speak(
     Ok((made, base))
 }
 
+/// The state with what had finished in the step. Where those writes conflict among each other, those to channels that the update writes anyway are
+/// left out: that is how a step is repaired that could not be applied (DESIGN 6.7).
+fn after_siblings(
+    graph: &Graph,
+    base: &Base,
+    siblings: &[apply::Finished<'_>],
+    overridden: &BTreeSet<&str>,
+) -> Result<Map<String, Value>, apply::StepError> {
+    let written = plan::commands(base.tasks.values());
+    let mut values = base.values.clone();
+    let patch = apply::reduce_all(graph, &values, &written, siblings).or_else(|conflict| {
+        let mut kept: Vec<(PlannedTask, TaskRecord)> =
+            siblings.iter().map(|(task, record)| (task.clone(), (*record).clone())).collect();
+        for command in kept.iter_mut().filter_map(|(_, record)| record.result.as_mut()) {
+            command.update.retain(|channel, _| !overridden.contains(channel.as_str()));
+        }
+        let kept: Vec<_> = kept.iter().map(|(task, record)| (task.clone(), record)).collect();
+        apply::reduce_all(graph, &values, &written, &kept).map_err(|_| conflict)
+    })?;
+    patch.apply(&mut values);
+    Ok(values)
+}
+
 /// What the unnamed operations of tasks that go on being to run derive from, by their new paths: the kept ones come first in the new step.
-fn kept_operations(
-    setting: &Setting<'_>,
-    base: &CheckpointRecord,
-    left: &[PlannedTask],
-) -> BTreeMap<String, TaskId> {
+fn kept_operations(setting: &Setting<'_>, base: &CheckpointRecord, left: &[PlannedTask]) -> BTreeMap<String, TaskId> {
     let mut pushes = 0_usize;
     let mut kept = BTreeMap::new();
     for task in left {
@@ -278,7 +313,8 @@ fn kept_operations(
 fn end(setting: &Setting<'_>, base: &Base, entropy: &impl Fn() -> u64) -> Result<(Made, Base), Error> {
     let siblings = finished(setting.version, setting.thread, base);
     let written = plan::commands(base.tasks.values());
-    let patch = apply::reduce_all(&setting.version.graph, &base.values, &written, &siblings).map_err(refused)?;
+    // Writes that conflict cannot be kept, and must not keep the thread from being ended (DESIGN 6.7).
+    let patch = apply::reduce_all(&setting.version.graph, &base.values, &written, &siblings).unwrap_or_default();
     let advance = Advance {
         patch,
         upcoming: UpcomingParts::default(),
@@ -458,8 +494,8 @@ fn copy(setting: &Setting<'_>, base: &Base, entropy: &impl Fn() -> u64) -> Resul
     }
     let input = base.input.as_ref().ok_or_else(|| Error::NotReplayable(base.checkpoint.id.clone()))?;
     let given = input_record(thread, &record.id, input, now_ms);
-    let mut checkpoints = apply::input_checkpoints(&version.graph, thread, record, &base.values, input)
-        .map_err(Error::InvalidInput)?;
+    let mut checkpoints =
+        apply::input_checkpoints(&version.graph, thread, record, &base.values, input).map_err(Error::InvalidInput)?;
     checkpoints[0].record.source = Source::Fork;
     let [_, NewCheckpoint { record, patch }] = &checkpoints;
     let (record, mut values) = (record.clone(), base.values.clone());

@@ -193,12 +193,7 @@ pub fn live_entry(snapshot: &Snapshot, version: Option<&Version>) -> HistoryEntr
     for task in &mut tasks {
         task.questions.retain(|question| question.status == QuestionStatus::Pending);
     }
-    HistoryEntry {
-        next,
-        values: live_values(snapshot, version),
-        tasks,
-        ..history_entry(snapshot)
-    }
+    HistoryEntry { next, values: live_values(snapshot, version), tasks, ..history_entry(snapshot) }
 }
 
 fn task_views(

@@ -53,8 +53,13 @@ async fn a_join_may_need_only_some() {
     // All; two of three at once; two of three, but an hour's wait that the last comer ends; and when nobody else can come.
     check("[\"a\", \"b2\", \"c3\"]", json!(["a", "b", "c", "b2", "c2", "c3", "z"])).await;
     check("{ of = [\"a\", \"b2\", \"c3\"], need = 2 }", json!(["a", "b", "c", "b2", "c2", "c3", "z"])).await;
-    check("{ of = [\"a\", \"b2\", \"c3\"], need = 2, within = \"1h\" }", json!(["a", "b", "c", "b2", "c2", "c3", "z"])).await;
-    check("{ of = [\"a\", \"b2\", \"never\"], need = 2, within = \"1h\" }", json!(["a", "b", "c", "b2", "c2", "c3", "z"])).await;
+    check("{ of = [\"a\", \"b2\", \"c3\"], need = 2, within = \"1h\" }", json!(["a", "b", "c", "b2", "c2", "c3", "z"]))
+        .await;
+    check(
+        "{ of = [\"a\", \"b2\", \"never\"], need = 2, within = \"1h\" }",
+        json!(["a", "b", "c", "b2", "c2", "c3", "z"]),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -131,12 +136,15 @@ async fn a_failed_error_handler_alone_runs_again() {
     let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let seen = std::sync::Arc::clone(&broken);
     let nodes = FakeNodes::default().with("a", |_| failed("no", false)).with("handler", move |_| {
-        if seen.swap(false, std::sync::atomic::Ordering::SeqCst) { failed("also", false) } else { update(json!({ "log": ["ok"] })) }
+        if seen.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            failed("also", false)
+        } else {
+            update(json!({ "log": ["ok"] }))
+        }
     });
     let world = World::new(nodes.clone());
-    let graph = world
-        .deploy(&format!("start = \"a\"\n{LOG}[nodes.a]\nerror_handler = \"handler\"\n[nodes.handler]\n"))
-        .await;
+    let graph =
+        world.deploy(&format!("start = \"a\"\n{LOG}[nodes.a]\nerror_handler = \"handler\"\n[nodes.handler]\n")).await;
     let view = world.run(&graph, json!({})).await.unwrap();
     assert_eq!((view.status, view.error.unwrap().code), (ThreadStatus::Failed, "also".to_owned()));
     let view = world.engine.proceed(&thread()).await.unwrap();
@@ -243,7 +251,10 @@ async fn a_subgraph_hands_up_what_it_added_and_its_questions_bubble() {
     let inner = state.tasks[0].state.as_ref().unwrap();
     assert_eq!(inner.values, object(json!({ "log": ["before", "one"], "own": ["n1"] })));
     let view = world.engine.answer(&thread(), &Answers::Bare(json!("two")), "ana").await.unwrap();
-    assert_eq!((view.status, view.values), (ThreadStatus::Done, object(json!({ "log": ["before", "one", "two", "after"] }))));
+    assert_eq!(
+        (view.status, view.values),
+        (ThreadStatus::Done, object(json!({ "log": ["before", "one", "two", "after"] })))
+    );
     assert_eq!((nodes.started("n1"), nodes.started("n2"), nodes.started("before")), (2, 2, 1));
 }
 
@@ -255,9 +266,11 @@ async fn a_subgraph_kept_per_thread_goes_on_where_it_ended_on_its_branch() {
     });
     let parent = format!("start = \"child\"\n{LOG}[nodes.child]\n");
     let child = "start = \"count\"\n[state]\nlog = { type = \"array\", reducer = \"append\" }\nown = { type = \"integer\" }\n[nodes.count]\n";
-    for (persist, expected) in
-        [(Persist::PerThread, json!([1, 2, 3])), (Persist::PerCall, json!([1, 1, 1])), (Persist::None, json!([1, 1, 1]))]
-    {
+    for (persist, expected) in [
+        (Persist::PerThread, json!([1, 2, 3])),
+        (Persist::PerCall, json!([1, 1, 1])),
+        (Persist::None, json!([1, 1, 1])),
+    ] {
         let world = World::new(nodes.clone());
         let deployment = nested(&world, &parent, child, persist).await;
         for _ in 0..3 {
@@ -291,7 +304,10 @@ async fn many_calls_of_a_subgraph_ask_at_once() {
     let child = "start = \"ask\"\n[state]\nlog = { type = \"array\", reducer = \"append\" }\nprompt = { type = \"integer\" }\n[nodes.ask]\n";
     let deployment = nested(&world, &parent, child, Persist::PerCall).await;
     let view = world.run(&deployment, json!({})).await.unwrap();
-    assert_eq!(view.interrupts.iter().map(|interrupt| interrupt.value.clone()).collect::<Vec<_>>(), (0..5).map(Value::from).collect::<Vec<_>>());
+    assert_eq!(
+        view.interrupts.iter().map(|interrupt| interrupt.value.clone()).collect::<Vec<_>>(),
+        (0..5).map(Value::from).collect::<Vec<_>>()
+    );
     let refused = world.engine.answer(&thread(), &Answers::Bare(json!(1)), "ana").await;
     assert!(matches!(refused, Err(Error::Ambiguous(ids)) if ids.len() == 5));
     let answers = view.interrupts.iter().map(|interrupt| {
@@ -393,7 +409,9 @@ async fn an_update_keeps_what_unfinished_tasks_did() {
         }
     });
     let world = World::new(nodes);
-    let graph = world.deploy(&format!("start = [\"asks\", \"done\"]\n{LOG}[nodes.asks]\nnext = \"asks\"\n[nodes.done]\n")).await;
+    let graph = world
+        .deploy(&format!("start = [\"asks\", \"done\"]\n{LOG}[nodes.asks]\nnext = \"asks\"\n[nodes.done]\n"))
+        .await;
     world.run(&graph, json!({})).await.unwrap();
     let speak = || holdpoint_engine::Update { values: Some(object(json!({ "log": ["u"] }))), ..Default::default() };
     for _ in 0..2 {

@@ -86,10 +86,14 @@ async fn differences(world: &World, to: &Deployment) -> Vec<String> {
 #[tokio::test]
 async fn a_thread_goes_on_with_the_new_version_and_its_question_stays() {
     let (world, _, view) = waiting().await;
-    let wider = text().replace("x = { type = \"integer\" }", "x = { type = \"integer\", minimum = 1 }\ny = { type = \"string\" }");
+    let wider = text()
+        .replace("x = { type = \"integer\" }", "x = { type = \"integer\", minimum = 1 }\ny = { type = \"string\" }");
     let to = second(&world, &wider).await;
     let migrated = world.engine.migrate(&thread(), &to).await.unwrap();
-    assert_eq!((migrated.status, &migrated.graph, &migrated.checkpoint), (ThreadStatus::Interrupted, &to.digest, &view.checkpoint));
+    assert_eq!(
+        (migrated.status, &migrated.graph, &migrated.checkpoint),
+        (ThreadStatus::Interrupted, &to.digest, &view.checkpoint)
+    );
     assert_eq!(migrated.interrupts, view.interrupts, "the same question, under its id");
     assert_eq!(migrated.values, view.values);
     // Who read the thread before is too late; to migrate again changes nothing.

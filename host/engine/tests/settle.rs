@@ -250,3 +250,41 @@ async fn a_word_fences_off_whoever_still_has_the_operation_in_hand() {
     let view = other.engine.proceed(&thread()).await.unwrap();
     assert_eq!((view.status, view.values["log"].clone()), (ThreadStatus::Done, json!(["settled-as-failed"])));
 }
+
+#[tokio::test]
+async fn doubt_in_a_nested_subgraph_stops_the_thread_and_is_settled_where_it_is() {
+    use holdpoint_engine::InterruptKind;
+    use holdpoint_graph::definition::{GraphReference, Persist, Subgraph, Work};
+    use holdpoint_graph::ids::NodeName;
+    for persist in [Persist::PerCall, Persist::PerThread, Persist::None] {
+        let store = Arc::new(MemoryStore::default());
+        let plain = World::new(FakeNodes::default());
+        let nodes = paying(&store).with("after", support::logs("after"));
+        let world = World::on(Arc::clone(&store), plain.clock, "first", nodes, holdpoint_engine::Config::default());
+        let mut inner = world.deploy(PAY).await.digest;
+        let log = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";
+        for text in [
+            format!("start = \"mid\"\n{log}[nodes.mid]\n"),
+            format!("start = \"top\"\n{log}[nodes.top]\nnext = \"after\"\n[nodes.after]\n"),
+        ] {
+            let mut graph = support::graph(&text);
+            let name = NodeName::parse(if text.contains("top") { "top" } else { "mid" }).unwrap();
+            graph.nodes.get_mut(&name).unwrap().work =
+                Work::Subgraph(Subgraph { graph: GraphReference::Digest(inner), persist });
+            inner = world.engine.deploy(graph).await.unwrap().digest;
+        }
+        let version = world.engine.version(&inner).await.unwrap();
+        let deployment = holdpoint_engine::Deployment { digest: inner, graph: Arc::clone(&version.graph) };
+        let view = world.run(&deployment, json!({})).await.unwrap();
+        assert_eq!((view.status, view.interrupts.len()), (ThreadStatus::Interrupted, 1), "{persist:?}");
+        assert_eq!((view.interrupts[0].kind, view.interrupts[0].id.as_str()), (InterruptKind::InDoubt, "refund:1"));
+        let input = holdpoint_engine::Input { values: json!({}), supersede: true };
+        let refused = world.engine.input(&thread(), input).await;
+        assert!(matches!(refused, Err(Error::NotFinished { .. })), "doubt is never dropped");
+        world.advance_ms(1000);
+        world.engine.settle(&key(), Word::Happened(json!("receipt 7")), "cli:ana", "asked the bank").await.unwrap();
+        assert_eq!(status(&world).await, ThreadStatus::Running, "{persist:?}: it is anybody's to continue");
+        let view = world.engine.proceed(&thread()).await.unwrap();
+        assert_eq!((view.status, view.values["log"].clone()), (ThreadStatus::Done, json!(["receipt 7", "after"])));
+    }
+}

@@ -119,7 +119,10 @@ async fn updates_speak_for_nodes() {
     assert_eq!((view.values["log"].clone(), view.next), (json!(["a", "b"]), vec![name("c")]));
     let entries = history(&world).await;
     let original = entries.iter().find(|entry| entry.checkpoint == copied).unwrap();
-    assert_eq!((&entries[0].parent, entries[0].source, entries[0].step), (&original.parent, Source::Fork, original.step));
+    assert_eq!(
+        (&entries[0].parent, entries[0].source, entries[0].step),
+        (&original.parent, Source::Fork, original.step)
+    );
     for several in [vec![end.clone(), end], vec![copy.clone(), copy]] {
         assert!(matches!(world.engine.update(&thread(), None, &[several]).await, Err(Error::NotInBulk(_))));
     }
@@ -144,7 +147,10 @@ async fn an_update_keeps_what_finished_and_what_waits() {
     let view = world.engine.update(&thread(), None, &[vec![set(json!({ "x": 1 }), None)]]).await.unwrap();
     assert_eq!((view.values["log"].clone(), view.next), (json!(["done"]), vec![name("asks")]));
     let late = world.engine.answer(&thread(), &Answers::ById([(old, json!(1))].into()), "ana").await.unwrap_err();
-    assert!(matches!(&late, Error::AlreadySettled(question) if question.status == QuestionStatus::Superseded), "{late}");
+    assert!(
+        matches!(&late, Error::AlreadySettled(question) if question.status == QuestionStatus::Superseded),
+        "{late}"
+    );
     let view = world.engine.proceed(&thread()).await.unwrap();
     assert_eq!(view.interrupts.len(), 1, "the question is asked anew");
     let view = world.engine.answer(&thread(), &Answers::Bare(json!("yes")), "ana").await.unwrap();
@@ -173,7 +179,9 @@ async fn a_thread_is_rebuilt_from_updates() {
     let nodes = logging(&["a", "end"])
         .with("work", |call| update(json!({ "log": [call.argument] })))
         .with("fan", move |_| goto(json!({ "log": ["fan"] }), sends()));
-    let text = format!("start = \"a\"\n{LOG}[nodes.a]\nnext = \"fan\"\n[nodes.fan]\n[nodes.work]\nnext = \"end\"\n[nodes.end]\n");
+    let text = format!(
+        "start = \"a\"\n{LOG}[nodes.a]\nnext = \"fan\"\n[nodes.fan]\n[nodes.work]\nnext = \"end\"\n[nodes.end]\n"
+    );
     let world = World::new(nodes);
     let graph = world.deploy(&text).await;
     world.run(&graph, json!({ "log": ["in"] })).await.unwrap();
@@ -193,7 +201,12 @@ async fn a_thread_is_rebuilt_from_updates() {
     assert_eq!(view.status, ThreadStatus::Done);
     let entries = world.engine.history(&built, None, 100).await.unwrap();
     assert_eq!(shape(&entries), shape(&real));
-    let result = |entries: &[HistoryEntry]| entries.iter().map(|entry| entry.tasks.iter().map(|task| task.result.clone()).collect::<Vec<_>>()).collect::<Vec<_>>();
+    let result = |entries: &[HistoryEntry]| {
+        entries
+            .iter()
+            .map(|entry| entry.tasks.iter().map(|task| task.result.clone()).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(result(&entries), result(&real), "the results of tasks too");
     let again = world.engine.create_by_updates(&built, &graph, &supersteps).await;
     assert!(matches!(again, Err(Error::Busy { .. })));
@@ -218,7 +231,10 @@ async fn answers_come_with_updates_and_destinations() {
     let graph = world.deploy(&format!("start = \"asks\"\n{LOG}[nodes.asks]\n[nodes.extra]\n")).await;
     world.run(&graph, json!({ "x": 1 })).await.unwrap();
     let command = |values: Value, goto: Vec<Destination>| Command { update: object(values), goto };
-    let bad = world.engine.command(&thread(), Some(&Answers::Bare(json!("A"))), command(json!({ "x": "no" }), vec![]), "ana").await;
+    let bad = world
+        .engine
+        .command(&thread(), Some(&Answers::Bare(json!("A"))), command(json!({ "x": "no" }), vec![]), "ana")
+        .await;
     assert_eq!(bad.unwrap_err().code(), "HP0302");
     let lost = vec![Destination::Node("nope".into())];
     let bad = world.engine.command(&thread(), Some(&Answers::Bare(json!("A"))), command(json!({}), lost), "ana").await;
@@ -226,7 +242,12 @@ async fn answers_come_with_updates_and_destinations() {
     let to_extra = vec![Destination::Node("extra".into())];
     let view = world
         .engine
-        .command(&thread(), Some(&Answers::Bare(json!("A"))), command(json!({ "x": 2, "log": ["u1"] }), to_extra), "ana")
+        .command(
+            &thread(),
+            Some(&Answers::Bare(json!("A"))),
+            command(json!({ "x": 2, "log": ["u1"] }), to_extra),
+            "ana",
+        )
         .await
         .unwrap();
     assert_eq!(view.interrupts[0].value, json!({ "x": 2 }), "the node sees the update");
@@ -254,7 +275,10 @@ async fn a_copy_is_a_thread_of_its_own() {
     let original = id_of(&view, "asks");
     let other = ThreadId::parse("other").unwrap();
     let view = world.engine.copy(&thread(), &other).await.unwrap();
-    assert_eq!((view.status, view.paused, view.values["log"].clone()), (ThreadStatus::Interrupted, true, json!(["in"])));
+    assert_eq!(
+        (view.status, view.paused, view.values["log"].clone()),
+        (ThreadStatus::Interrupted, true, json!(["in"]))
+    );
     let foreign = world.engine.answer(&other, &Answers::ById([(original.clone(), json!("no"))].into()), "ana").await;
     assert!(foreign.is_err());
     let view = world.engine.proceed(&other).await.unwrap();
@@ -314,19 +338,33 @@ async fn a_conflict_is_repaired_by_an_update() {
     // G13
     let nodes = FakeNodes::default().with("a", |_| update(json!({ "x": 1 }))).with("b", |_| update(json!({ "x": 2 })));
     let world = World::new(nodes.with("c", logs("c")));
-    let graph = world.deploy(&format!("start = [\"a\", \"b\"]\n{LOG}[nodes.a]\nnext = \"c\"\n[nodes.b]\nnext = \"c\"\n[nodes.c]\n")).await;
+    let graph = world
+        .deploy(&format!("start = [\"a\", \"b\"]\n{LOG}[nodes.a]\nnext = \"c\"\n[nodes.b]\nnext = \"c\"\n[nodes.c]\n"))
+        .await;
     let view = world.run(&graph, json!({})).await.unwrap();
     assert_eq!((view.status, view.error.unwrap().code), (ThreadStatus::Failed, "HP0303".to_owned()));
     let start = at(&world, 0).await;
     let refused = world.engine.update(&thread(), None, &[vec![set(json!({}), node("a"))]]).await;
-    assert_eq!(refused.unwrap_err().code(), "HP0303", "the finished writes still conflict");
+    assert_eq!(refused.unwrap_err().code(), "HP0303", "nobody says what the value is to be");
+    let copy = ThreadId::parse("ended").unwrap();
+    world.engine.run(&copy, &graph, Input { values: json!({}), supersede: false }).await.unwrap();
+    let end = Update { as_node: Some(AsNode::End), ..Update::default() };
+    assert_eq!(world.engine.update(&copy, None, &[vec![end]]).await.unwrap().status, ThreadStatus::Done);
+    let repaired = ThreadId::parse("repaired").unwrap();
+    world.engine.run(&repaired, &graph, Input { values: json!({}), supersede: false }).await.unwrap();
+    let view = world.engine.update(&repaired, None, &[vec![set(json!({ "x": 3 }), node("a"))]]).await.unwrap();
+    assert_eq!((view.values["x"].clone(), view.next), (json!(3), vec![name("c")]));
+    assert_eq!(world.engine.proceed(&repaired).await.unwrap().values["log"], json!(["c"]));
     // From an older checkpoint, what finished does not count.
     let input = at(&world, -1).await;
     let view = world.engine.replay(&thread(), &input).await.unwrap();
     assert_eq!(view.status, ThreadStatus::Failed);
     let one = [vec![set(json!({ "x": 3 }), node("a")), Update { as_node: node("b"), ..Update::default() }]];
     let view = world.engine.update(&thread(), Some(&start), &one).await.unwrap();
-    assert_eq!((view.status, view.values["x"].clone(), view.next), (ThreadStatus::Interrupted, json!(3), vec![name("c")]));
+    assert_eq!(
+        (view.status, view.values["x"].clone(), view.next),
+        (ThreadStatus::Interrupted, json!(3), vec![name("c")])
+    );
     assert_eq!(world.engine.proceed(&thread()).await.unwrap().values["log"], json!(["c"]));
 }
 
@@ -335,7 +373,22 @@ async fn a_failed_thread_is_repaired_by_speaking_for_the_failed_node() {
     let world = World::new(logging(&["a", "c"]).with("b", |_| failed("no", false)));
     let graph = world.deploy(&chain()).await;
     assert_eq!(world.run(&graph, json!({})).await.unwrap().status, ThreadStatus::Failed);
-    let view = world.engine.update(&thread(), None, &[vec![set(json!({ "log": ["by hand"] }), node("b"))]]).await.unwrap();
+    let view =
+        world.engine.update(&thread(), None, &[vec![set(json!({ "log": ["by hand"] }), node("b"))]]).await.unwrap();
     assert_eq!((view.status, view.error, view.next), (ThreadStatus::Interrupted, None, vec![name("c")]));
     assert_eq!(world.engine.proceed(&thread()).await.unwrap().values["log"], json!(["a", "by hand", "c"]));
+}
+
+#[tokio::test]
+async fn a_pruned_thread_can_be_copied_and_replayed() {
+    let world = chain_world().await;
+    let record = world.store.thread(&thread()).await.unwrap().unwrap();
+    let middle = at(&world, 1).await;
+    let removed = world.store.retain(&thread(), record.epoch, &[record.head.clone(), middle.clone()]).await.unwrap();
+    assert_eq!(removed, 3);
+    let other = ThreadId::parse("other").unwrap();
+    let view = world.engine.copy(&thread(), &other).await.unwrap();
+    assert_eq!((view.status, view.values["log"].clone()), (ThreadStatus::Done, json!(["a", "b", "c"])));
+    let view = world.engine.replay(&other, &middle).await.unwrap();
+    assert_eq!(view.values["log"], json!(["a", "b", "c"]));
 }

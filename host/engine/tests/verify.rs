@@ -77,7 +77,15 @@ async fn carried(world: &World, change: impl FnOnce(&mut Transfer)) -> World {
         transfer.checkpoints.iter().map(|checkpoint| checkpoint.record.graph.clone()).collect();
     digests.push(transfer.thread.graph.clone());
     while let Some(digest) = digests.pop() {
-        let children = world.engine.version(&digest).await.unwrap().children.values().map(|child| child.digest.clone()).collect::<Vec<_>>();
+        let children = world
+            .engine
+            .version(&digest)
+            .await
+            .unwrap()
+            .children
+            .values()
+            .map(|child| child.digest.clone())
+            .collect::<Vec<_>>();
         digests.extend(children);
         let bytes = world.store.content(&digest).await.unwrap().unwrap();
         other.store.put_contents(vec![Content { digest, bytes }]).await.unwrap();
@@ -94,7 +102,11 @@ async fn carried(world: &World, change: impl FnOnce(&mut Transfer)) -> World {
         checkpoints: transfer.checkpoints,
         tasks: transfer.tasks,
         questions: transfer.questions,
-        operations: world.store.find_operations(&OperationFilter { limit: 100, ..OperationFilter::default() }).await.unwrap(),
+        operations: world
+            .store
+            .find_operations(&OperationFilter { limit: 100, ..OperationFilter::default() })
+            .await
+            .unwrap(),
         ..Commit::new(thread(), Expect::New(new), transfer.thread.status, NOON_MS)
     };
     other.store.commit(commit).await.unwrap();
@@ -148,7 +160,10 @@ async fn a_changed_output_is_found_with_its_node_and_step() {
     let report = verified(&other).await;
     assert_eq!(difference(&report), ("result", Some("c"), 3));
     let found = report.difference.unwrap();
-    assert_eq!((&found.expected["update"], &found.found["update"]), (&json!({ "log": ["c"] }), &json!({ "log": ["d"] })));
+    assert_eq!(
+        (&found.expected["update"], &found.found["update"]),
+        (&json!({ "log": ["c"] }), &json!({ "log": ["d"] }))
+    );
     let history = world.engine.history(&thread(), None, 10).await.unwrap();
     assert_eq!(found.place.checkpoint, history[1].checkpoint);
     // One that cannot be executed at all is no different.
@@ -169,9 +184,8 @@ async fn what_was_tampered_with_is_found() {
         assert_eq!(difference(&verified(&other).await), expected);
     };
     // The last value, a value in the middle, what runs next, the clock, who wrote.
-    let log = |value: Value| {
-        [(holdpoint_graph::ids::ChannelName::parse("log").unwrap(), Change::Replace(value))].into()
-    };
+    let log =
+        |value: Value| [(holdpoint_graph::ids::ChannelName::parse("log").unwrap(), Change::Replace(value))].into();
     check(&|transfer| transfer.checkpoints[4].patch.changes = log(json!(["a", "no", "c"])), ("values", None, 3)).await;
     check(&|transfer| transfer.checkpoints[2].patch.changes = log(json!(["x"])), ("values", None, 1)).await;
     check(&|transfer| transfer.checkpoints[3].record.next.clear(), ("next", None, 2)).await;
@@ -199,11 +213,8 @@ async fn what_was_tampered_with_is_found() {
         ("result", Some("a"), 1),
     )
     .await;
-    check(
-        &|transfer| transfer.questions[0].answer.as_mut().unwrap().value = json!("no"),
-        ("result", Some("b"), 2),
-    )
-    .await;
+    check(&|transfer| transfer.questions[0].answer.as_mut().unwrap().value = json!("no"), ("result", Some("b"), 2))
+        .await;
     check(
         &|transfer| {
             let mut task = transfer.tasks.iter().find(|task| task.node == name("a")).unwrap().clone();
@@ -281,7 +292,7 @@ async fn operations_are_answered_from_their_records_and_a_withheld_one_is_found(
     let what_if = RunOptions { effects: Some(EffectMode::Recorded), ..RunOptions::default() };
     let from = world.engine.history(&thread(), None, 2).await.unwrap()[1].checkpoint.clone();
     let view = other.engine.with_options(what_if).replay(&thread(), &from).await.unwrap();
-    assert_eq!(view.error.unwrap().code, "HP0540");
+    assert_eq!(view.error.unwrap().code, "HP0445");
     let both = FakeNodes::default().with_async("pays", {
         let shared = Arc::clone(&shared);
         move |call| {
@@ -327,7 +338,9 @@ async fn failures_fail_again_and_handlers_handle_again() {
     let nodes = logging(&["b"])
         .with("a", |_| failed("no-money", false))
         .with("mend", |call| update(json!({ "log": [call.argument.as_ref().unwrap()["error"]["code"]] })));
-    let text = format!("start = \"a\"\n{LOG}[nodes.a]\nerror_handler = \"mend\"\nnext = \"b\"\n[nodes.mend]\nnext = \"b\"\n[nodes.b]\n");
+    let text = format!(
+        "start = \"a\"\n{LOG}[nodes.a]\nerror_handler = \"mend\"\nnext = \"b\"\n[nodes.mend]\nnext = \"b\"\n[nodes.b]\n"
+    );
     let world = World::new(nodes.clone());
     let graph = world.deploy(&text).await;
     let view = world.run(&graph, json!({})).await.unwrap();
@@ -376,12 +389,13 @@ async fn managed_values_are_those_of_the_first_execution() {
 
 #[tokio::test]
 async fn commands_count_for_the_tasks_that_came_after_them() {
-    let nodes = logging(&["extra"])
-        .with("before", |call| update(json!({ "log": [call.state.get("x")] })))
-        .with("asks", |call| match ask(call, 0, json!("?")) {
+    let nodes = logging(&["extra"]).with("before", |call| update(json!({ "log": [call.state.get("x")] }))).with(
+        "asks",
+        |call| match ask(call, 0, json!("?")) {
             Ok(_) => update(json!({ "log": [call.state["x"]] })),
             Err(question) => question,
-        });
+        },
+    );
     let world = World::new(nodes);
     let graph = world
         .deploy(&format!("start = [\"asks\", \"before\"]\n{LOG}[nodes.asks]\n[nodes.before]\n[nodes.extra]\n"))
@@ -392,8 +406,7 @@ async fn commands_count_for_the_tasks_that_came_after_them() {
         let input = Input { values: json!({ "x": 1 }), supersede: false };
         world.engine.run(&thread, &graph, input).await.unwrap();
         world.advance_ms(pause_ms);
-        let command =
-            Command { update: object(json!({ "x": 2 })), goto: vec![Destination::Node("extra".into())] };
+        let command = Command { update: object(json!({ "x": 2 })), goto: vec![Destination::Node("extra".into())] };
         let answer = Answers::Bare(json!("yes"));
         let view = world.engine.command(&thread, Some(&answer), command, "ana").await.unwrap();
         assert_eq!((view.status, &view.values["log"]), (ThreadStatus::Done, &json!([2, 1, "extra"])));
@@ -409,7 +422,11 @@ async fn branches_updates_and_copies_are_checked_too() {
     // Replayed with another answer, forked with an update, given its input again.
     world.engine.replay(&thread(), &from).await.unwrap();
     world.engine.answer(&thread(), &Answers::Bare(json!("no")), "ana").await.unwrap();
-    let forked = Update { values: Some(object(json!({ "log": ["forked"] }))), as_node: Some(AsNode::Node(name("b"))), ..Update::default() };
+    let forked = Update {
+        values: Some(object(json!({ "log": ["forked"] }))),
+        as_node: Some(AsNode::Node(name("b"))),
+        ..Update::default()
+    };
     world.engine.fork(&thread(), &from, forked).await.unwrap();
     world.engine.replay(&thread(), &input).await.unwrap();
     let report = verified(&world).await;
@@ -437,7 +454,11 @@ async fn branches_updates_and_copies_are_checked_too() {
 #[tokio::test]
 async fn results_that_nobody_executed_are_said_to_be_such() {
     let world = World::new(logging(&["a", "b"]));
-    let graph = world.deploy(&format!("start = \"a\"\n{LOG}[nodes.a]\ncache = true\nnext = \"b\"\n[nodes.b]\ninterrupt_before = true\n")).await;
+    let graph = world
+        .deploy(&format!(
+            "start = \"a\"\n{LOG}[nodes.a]\ncache = true\nnext = \"b\"\n[nodes.b]\ninterrupt_before = true\n"
+        ))
+        .await;
     let other = ThreadId::parse("other").unwrap();
     let input = || Input { values: json!({}), supersede: false };
     world.engine.run(&other, &graph, input()).await.unwrap();
@@ -489,10 +510,10 @@ async fn subgraphs_are_checked_where_they_ran_and_where_they_hand_up() {
         let tampered = carried(&world, |transfer| {
             let inner = transfer.checkpoints.iter_mut().filter(|made| !made.record.namespace.is_root());
             let start = inner.into_iter().nth(1).unwrap();
-            start.patch.changes.insert(
-                holdpoint_graph::ids::ChannelName::parse("own").unwrap(),
-                Change::Replace(json!(40)),
-            );
+            start
+                .patch
+                .changes
+                .insert(holdpoint_graph::ids::ChannelName::parse("own").unwrap(), Change::Replace(json!(40)));
         });
         assert_eq!(difference(&verified(&tampered.await).await), ("run", Some("child"), 1), "{persist:?}");
     }
@@ -509,7 +530,9 @@ async fn subgraphs_that_wait_fail_or_leave() {
             return failed("not-yet", false);
         }
         match ask(call, 0, json!("?")) {
-            Ok(answer) if answer == "leave" => goto(json!({ "log": ["left"] }), vec![Destination::Parent("after".into())]),
+            Ok(answer) if answer == "leave" => {
+                goto(json!({ "log": ["left"] }), vec![Destination::Parent("after".into())])
+            }
             Ok(answer) => update(json!({ "log": [answer] })),
             Err(question) => question,
         }

@@ -345,6 +345,7 @@ fn caches() {
     );
     check_node("cache = { ttl = \"soon\" }", &["5:17 HP0112"]);
     check_node("cache = {}", &["5:1 HP0103"]);
+    check_node("cache = true\nconnectors = [\"payments\"]", &["5:1 HP0120"]);
     check_node("cache = { tll = \"1h\", ttl = \"1h\" }", &["5:11 HP0102"]);
     check_node("cache = \"1h\"", &["5:9 HP0104"]);
 }

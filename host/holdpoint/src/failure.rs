@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use holdpoint_graph::problem::Problems;
+use holdpoint_graph::problem::Problem;
 use serde_json::{Value, json};
 
 /// Exit code of a thread that is done, or a command that did what it was asked.
@@ -27,12 +27,21 @@ pub struct Failure {
     pub exit: u8,
     /// Each problem of a file, when a file is what is wrong.
     pub problems: Vec<Value>,
+    /// What the message sums up, for programs; none when it says everything. In a box, because most failures have none.
+    pub details: Option<Box<Value>>,
 }
 
 impl Failure {
     /// Wrong usage or invalid input.
     pub fn invalid(code: &str, message: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), cure: cure.into(), exit: EXIT_INVALID, problems: Vec::new() }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            cure: cure.into(),
+            exit: EXIT_INVALID,
+            problems: Vec::new(),
+            details: None,
+        }
     }
 
     /// The host cannot do it.
@@ -67,13 +76,18 @@ impl Failure {
         Self { exit, ..Self::invalid(error.code(), error.to_string(), error.cure()) }
     }
 
-    /// A graph file's problems.
-    pub fn from_problems(file: &str, problems: &Problems) -> Self {
-        let count = problems.0.len();
+    /// The problems of a graph file and of what it names. A single one that has no line is the failure itself.
+    pub fn from_all(file: &str, problems: Vec<Problem>) -> Self {
+        let mut problems = problems;
+        if problems.len() == 1
+            && let Some(problem) = problems.pop_if(|problem| problem.line == 0)
+        {
+            return Self::invalid(problem.code, problem.message, problem.cure);
+        }
+        let count = problems.len();
         let plural = if count == 1 { "" } else { "s" };
         Self {
             problems: problems
-                .0
                 .iter()
                 .map(|problem| {
                     json!({
@@ -83,7 +97,7 @@ impl Failure {
                 })
                 .collect(),
             ..Self::invalid(
-                problems.0.first().map_or("HP0100", |problem| problem.code),
+                problems.first().map_or("HP0100", |problem| problem.code),
                 format!("{file} has {count} problem{plural}"),
                 "mend each of them; nothing was started",
             )
@@ -95,6 +109,9 @@ impl Failure {
         let mut error = json!({ "code": self.code, "message": self.message, "cure": self.cure });
         if !self.problems.is_empty() {
             error["problems"] = Value::Array(self.problems.clone());
+        }
+        if let Some(details) = &self.details {
+            error["details"] = Value::clone(details);
         }
         json!({ "error": error })
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use holdpoint_effects::{Configuration, Effects};
 use holdpoint_engine::{Config, Engine, Error, ThreadView};
+use holdpoint_graph::clock::Clock as _;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::nodes::{NodeCall, NodeOutcome, NodeReport, Nodes};
 use holdpoint_sandbox::{ComponentSource, Options as SandboxOptions, Sandbox};
@@ -42,6 +43,7 @@ pub struct Host {
     /// Side effects: what is to leave after its commit is sent by [`Effects::deliver_due`].
     pub effects: Effects,
     nodes: Arc<LazySandbox>,
+    configuration: Configuration,
 }
 
 impl Host {
@@ -53,7 +55,7 @@ impl Host {
         let store =
             Arc::new(SqliteStore::open(&options.store, options.sqlite).map_err(|error| Failure::from_store(&error))?);
         let journal: Arc<dyn Journal> = Arc::clone(&store) as Arc<dyn Journal>;
-        let effects = Effects::new(options.configuration, journal, Arc::new(SystemClock));
+        let effects = Effects::new(options.configuration.clone(), journal, Arc::new(SystemClock));
         let nodes = Arc::new(LazySandbox {
             cell: OnceCell::new(),
             effects: effects.clone(),
@@ -67,7 +69,26 @@ impl Host {
             Arc::new(ProcessOwners::of_this_process()),
             options.engine,
         );
-        Ok(Self { engine, store, effects, nodes })
+        Ok(Self { engine, store, effects, nodes, configuration: options.configuration })
+    }
+
+    /// The host's clock, in milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        SystemClock.now_ms()
+    }
+
+    /// A sandbox with the same connectors beside the host's own: on another journal, with components from elsewhere.
+    ///
+    /// # Errors
+    /// The sandbox's, when it cannot be made on this machine.
+    pub fn sandbox_beside(
+        &self,
+        journal: Arc<dyn Journal>,
+        components: Arc<dyn ComponentSource>,
+    ) -> Result<Sandbox, Failure> {
+        let effects = Effects::new(self.configuration.clone(), journal, Arc::new(SystemClock));
+        let options = SandboxOptions { cache_dir: self.nodes.cache_dir.clone(), ..SandboxOptions::default() };
+        Sandbox::new(options, components, effects).map_err(|error| Failure::from_sandbox(&error))
     }
 
     /// Continues the threads that were made runnable by the settling of a doubt: running, and nobody's.
@@ -76,7 +97,7 @@ impl Host {
     /// The engine's. A thread that another host took first is left to it.
     pub async fn continue_woken(&self) -> Result<Vec<ThreadView>, Failure> {
         const BATCH: usize = 1000;
-        let filter = ThreadFilter { status: Some(ThreadStatus::Running), limit: BATCH, offset: 0 };
+        let filter = ThreadFilter { status: Some(ThreadStatus::Running), limit: BATCH, ..ThreadFilter::default() };
         let running = self.engine.threads(&filter).await.map_err(|error| Failure::from_engine(&error))?;
         let mut views = Vec::new();
         for thread in running.into_iter().filter(|thread| thread.owner.is_none()) {

@@ -6,6 +6,8 @@
 //!
 //! * [`host`]: [`Host`]: a store, a sandbox and an engine, put together.
 //! * [`deploy`](mod@deploy): from a graph file and its components to a stored, pinned version.
+//! * [`shadow`]: threads that have run, replayed on a version before it takes over.
+//! * [`fixture`]: a thread as one file, to be verified on any machine.
 //! * [`system`]: the host's clock and processes.
 //! * [`node_build`]: builds nodes for WebAssembly on machines with and without the target.
 //! * [`demo`]: the refund story, told by real processes.
@@ -13,10 +15,13 @@
 //! * [`cli`]: the command line.
 //! * [`failure`]: every error with its code, cause and cure; [`codes`]: the page of all codes.
 //! * [`when_it_dies`]: what happens at each point where a process can end. [`connectors`]: the configuration, key by key.
+//! * [`coming_from_langgraph`]: what is the same, what is stricter and why. [`graph_file`]: the graph file, key by key.
 
 pub mod host;
 
 pub mod deploy;
+pub mod shadow;
+pub mod fixture;
 pub mod system;
 
 pub mod node_build;
@@ -29,7 +34,9 @@ pub mod cli;
 pub mod codes;
 pub mod failure;
 
+pub mod coming_from_langgraph;
 pub mod connectors;
+pub mod graph_file;
 pub mod when_it_dies;
 
 pub use failure::Failure;

@@ -319,6 +319,42 @@ async fn nothing_survives_a_call() {
     }
 }
 
+/// Counts what it finds in its memory and table beyond what is its own, then fills both. With this many pages more than it begins with.
+fn filler(pages: u32) -> Vec<u8> {
+    run(&format!(
+        "(local $at i32) (local $found i32) (drop (memory.grow (i32.const {pages})))
+         (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+         (loop $next
+           (local.set $found (i32.add (local.get $found) (i64.ne (i64.load (local.get $at)) (i64.const 0))))
+           (i64.store (local.get $at) (i64.const -1))
+           (local.set $at (i32.add (local.get $at) (i32.const 8)))
+           (br_if $next (i32.lt_u (local.get $at) (i32.mul (memory.size) (i32.const 65536)))))
+         (local.set $at (i32.const 0))
+         (loop $next
+           (local.set $found (i32.add (local.get $found) (i32.eqz (ref.is_null (table.get $t (local.get $at))))))
+           (table.set $t (local.get $at) (ref.func $done))
+           (local.set $at (i32.add (local.get $at) (i32.const 1)))
+           (br_if $next (i32.lt_u (local.get $at) (table.size $t))))
+         (i32.store (i32.const 640) (local.get $found))
+         (call $hex (i32.const 640) (i32.const 4)) (call $done)"
+    ))
+    .item("(table $t 5000 funcref) (elem declare func $done)")
+    .build()
+}
+
+/// One slot for all: whatever a call leaves there, neither its own component nor another sees it, with as much memory or more.
+#[tokio::test]
+async fn a_call_that_fills_its_memory_leaves_it_empty() {
+    for allocation in [Allocation::Pooled, Allocation::OnDemand] {
+        let bench = Bench::with(Options { allocation, concurrency_max: 1, ..Options::default() });
+        let components: Vec<_> = [0, 1, 3, 64].map(|pages| bench.shelf.put(&filler(pages))).into();
+        for index in [3, 3, 0, 0, 2, 1, 2, 0, 3, 1] {
+            let outcome = bench.report(call(components[index].clone())).await.outcome;
+            assert_eq!(update(outcome), json!({"hex": "00000000"}), "{allocation:?}, component {index}");
+        }
+    }
+}
+
 fn wasi(code: &str) -> Guest {
     run(code).import(
         r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $clock (result i64)))

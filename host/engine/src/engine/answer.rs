@@ -151,9 +151,8 @@ fn command_record(
     let before = plan::commands(&snapshot.tasks);
     let earlier = before.iter().map(|(path, command)| (*path, &command.update));
     let updates: Vec<_> = earlier.chain([("the caller's command", &command.update)]).collect();
-    state::reduce(&version.graph, &snapshot.values, &updates).map_err(|source| {
-        Error::InvalidUpdate(Box::new(crate::apply::StepError::State { node: None, source }))
-    })?;
+    state::reduce(&version.graph, &snapshot.values, &updates)
+        .map_err(|source| Error::InvalidUpdate(Box::new(crate::apply::StepError::State { node: None, source })))?;
     let path = format!("{COMMAND}{:06}", before.len());
     let next = plan::tasks_of(&snapshot.thread.id, &snapshot.checkpoint, &snapshot.tasks).into_iter().next();
     let Some(node) = node.or(next.map(|task| task.node)) else {

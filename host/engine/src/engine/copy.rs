@@ -7,8 +7,8 @@ use holdpoint_store::{
 };
 
 use super::{Engine, entropy};
-use crate::driver::pause_record;
 use crate::error::Error;
+use crate::frame::pause_record;
 use crate::transfer::Transfer;
 use crate::update::merged;
 use crate::view::{self, ThreadView};

@@ -41,10 +41,9 @@ impl Engine {
     pub(super) async fn commit_new(&self, thread: &ThreadId, commit: Commit) -> Result<(), Error> {
         match self.inner.store.commit(commit).await {
             Ok(()) => Ok(()),
-            Err(holdpoint_store::Error::ThreadExists(_)) => Err(Error::Busy {
-                thread: thread.clone(),
-                owner: "another caller that created it just now".into(),
-            }),
+            Err(holdpoint_store::Error::ThreadExists(_)) => {
+                Err(Error::Busy { thread: thread.clone(), owner: "another caller that created it just now".into() })
+            }
             Err(error) => Err(Error::Store(error)),
         }
     }
@@ -112,10 +111,5 @@ impl Engine {
 /// A thread of its own lineage, pinned to a version. Milliseconds pass faster than claims: a writer of a thread of this name that was deleted can
 /// never hold its first epoch.
 pub(super) fn new_thread(thread: &ThreadId, version: &Version, epoch: Epoch) -> NewThread {
-    NewThread {
-        epoch,
-        lineage: thread.clone(),
-        graph: version.digest.clone(),
-        graph_name: version.graph.name.clone(),
-    }
+    NewThread { epoch, lineage: thread.clone(), graph: version.digest.clone(), graph_name: version.graph.name.clone() }
 }

@@ -52,8 +52,8 @@ use crate::view::ThreadView;
 
 pub use options::{Breakpoints, RunOptions, Selection};
 pub use prune::{PruneReport, PruneRequest};
-pub(crate) use settle::operation_of;
 pub use settle::Word;
+pub(crate) use settle::operation_of;
 pub use shadow::Repetition;
 
 /// How an engine works.

@@ -74,9 +74,7 @@ impl Selection {
     ///
     /// # Errors
     /// A name that no node can have.
-    pub fn parse<'a>(
-        names: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, holdpoint_graph::ids::InvalidId> {
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, holdpoint_graph::ids::InvalidId> {
         let mut nodes = BTreeSet::new();
         for name in names {
             if name == "*" {

@@ -9,8 +9,8 @@ use holdpoint_store::{
 
 use super::{Engine, entropy, is_in_doubt, pending_ids};
 use crate::apply;
-use crate::driver::pause_record;
 use crate::error::Error;
+use crate::frame::pause_record;
 use crate::plan::INPUT;
 use crate::update::{input_record, merged};
 use crate::version::Version;

@@ -222,7 +222,7 @@ fn goes_on(stopped: &Snapshot, next: &RecordedInput, left: &mut Left<'_>) -> boo
 
 /// Whether the thread wants an operation that has no record: how it would go on nobody knows.
 fn is_withheld(snapshot: &Snapshot) -> bool {
-    snapshot.thread.error.as_ref().is_some_and(|error| error.code == "HP0540")
+    snapshot.thread.error.as_ref().is_some_and(|error| error.code == "HP0445")
 }
 
 fn pending(snapshot: &Snapshot) -> Vec<QuestionRecord> {

@@ -60,7 +60,9 @@ impl Engine {
         };
         let version = self.version(&base.checkpoint.graph).await?;
         let now_ms = self.inner.clock.now_ms();
-        let (mut made, end) = self.make((thread, &head.thread.lineage), &version, head.checkpoint.clock_ms, base, supersteps, now_ms).await?;
+        let (mut made, end) = self
+            .make((thread, &head.thread.lineage), &version, head.checkpoint.clock_ms, base, supersteps, now_ms)
+            .await?;
         // What is recorded at another checkpoint belongs to the branch that the thread went on with from there, and stays.
         made.tasks.retain(|task| recorded.iter().all(|known| known.id != task.id));
         let pending = pending_ids(&head);

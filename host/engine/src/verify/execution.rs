@@ -20,7 +20,7 @@ use crate::task::{Assignment, failure_record, node_call};
 
 /// The codes of errors that are the host's and not the node's.
 pub(super) const HOST_FAULT: &str = "HP0425";
-const WITHHELD: &str = "HP0540";
+const WITHHELD: &str = "HP0445";
 const LIMIT: &str = "HP0424";
 
 /// The limit that depends on how busy the machine is.
@@ -73,12 +73,8 @@ impl Step<'_> {
             _ => None,
         };
         let checker = self.checker;
-        let ledger = Ledger::dry(
-            Arc::clone(&checker.store),
-            Arc::clone(&checker.clock),
-            self.author.clone(),
-            thread.epoch,
-        );
+        let ledger =
+            Ledger::dry(Arc::clone(&checker.store), Arc::clone(&checker.clock), self.author.clone(), thread.epoch);
         let journal = TaskScribe {
             ledger: Arc::new(ledger),
             task: assignment.planned.id.clone(),
@@ -153,9 +149,8 @@ impl Step<'_> {
             Some(key) => self.checker.store.operation(key).await?,
             None => None,
         };
-        let settled = stored.is_some_and(|stored| {
-            !matches!(stored.state, OperationState::InDoubt(_) | OperationState::Intended)
-        });
+        let settled =
+            stored.is_some_and(|stored| !matches!(stored.state, OperationState::InDoubt(_) | OperationState::Intended));
         if settled {
             return Ok(Verdict::Skipped(Reason::SettledSince));
         }
@@ -186,10 +181,8 @@ impl Step<'_> {
             }
             return Ok(Verdict::differs("failure", json!({ "withheld": withheld }), shown));
         }
-        let failed_again = matches!(
-            outcome,
-            NodeOutcome::Failed(_) | NodeOutcome::Trapped(_) | NodeOutcome::LimitExceeded { .. }
-        );
+        let failed_again =
+            matches!(outcome, NodeOutcome::Failed(_) | NodeOutcome::Trapped(_) | NodeOutcome::LimitExceeded { .. });
         let is_fault = matches!(outcome, NodeOutcome::HostFault(_) | NodeOutcome::Fenced);
         if failed_again {
             let found = failure_record(outcome, assignment);

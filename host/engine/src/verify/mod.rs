@@ -115,13 +115,25 @@ impl Reason {
         (Self::Unfinished, "unfinished", "it has no outcome yet"),
         (Self::HostFault, "host-fault", "it failed for something that the host could not do"),
         (Self::TimeLimit, "time-limit", "it came to a limit of time, then or now"),
-        (Self::FailureNotRecorded, "failure-not-recorded", "it failed at an operation of whose failure nothing is recorded"),
+        (
+            Self::FailureNotRecorded,
+            "failure-not-recorded",
+            "it failed at an operation of whose failure nothing is recorded",
+        ),
         (Self::PerformedSince, "performed-since", "an operation that it did without has been performed since"),
         (Self::SettledSince, "settled-since", "the doubt that it stopped at has been settled since"),
-        (Self::RecursionLimit, "recursion-limit", "it failed at the recursion limit, which counts the supersteps of a run"),
+        (
+            Self::RecursionLimit,
+            "recursion-limit",
+            "it failed at the recursion limit, which counts the supersteps of a run",
+        ),
         (Self::ClockNotKept, "clock-not-kept", "operations moved the clock of a subgraph of which nothing is kept"),
         (Self::NotStored, "not-stored", "what it was made from is not stored"),
-        (Self::OtherThread, "other-thread", "it was recorded by another thread of the lineage, whose name is not known here"),
+        (
+            Self::OtherThread,
+            "other-thread",
+            "it was recorded by another thread of the lineage, whose name is not known here",
+        ),
     ];
 
     /// Its stable name.

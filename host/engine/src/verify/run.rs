@@ -79,13 +79,16 @@ impl Step<'_> {
             None => None,
         };
         let before = previous.as_ref().map(|kept| kept.values.clone());
-        let caller =
-            Caller { thread: &self.author, lineage: &self.checker.thread.lineage, assignment, now_ms: 0 };
+        let caller = Caller { thread: &self.author, lineage: &self.checker.thread.lineage, assignment, now_ms: 0 };
         let entry = match (child::entry(child, &namespace, previous, &caller), &record.error) {
             (Ok((entry, _)), _) => entry,
             (Err(found), Some(error)) if record.child.is_none() => return Ok(compare_errors(error, &found)),
             (Err(found), _) => {
-                return Ok(Verdict::differs("run", json!(record.status.name()), json!({ "failed": error_json(&found) })));
+                return Ok(Verdict::differs(
+                    "run",
+                    json!(record.status.name()),
+                    json!({ "failed": error_json(&found) }),
+                ));
             }
         };
         let Some(end) = end else {
@@ -138,7 +141,11 @@ impl Step<'_> {
             }
             TaskStatus::Failed => {
                 let Some(error) = &record.error else {
-                    return Verdict::differs("failure", json!("no error is recorded"), json!(end.checkpoint.id.as_str()));
+                    return Verdict::differs(
+                        "failure",
+                        json!("no error is recorded"),
+                        json!(end.checkpoint.id.as_str()),
+                    );
                 };
                 if error.code == RECURSION_LIMIT {
                     return Verdict::Skipped(Reason::RecursionLimit);
@@ -194,12 +201,7 @@ impl Step<'_> {
     }
 
     /// Runs a subgraph of which nothing is kept.
-    async fn unkept(
-        &mut self,
-        assignment: Assignment,
-        record: &TaskRecord,
-        child: &Version,
-    ) -> Result<Verdict, Error> {
+    async fn unkept(&mut self, assignment: Assignment, record: &TaskRecord, child: &Version) -> Result<Verdict, Error> {
         let version = match &self.calm {
             Some(version) => Arc::clone(version),
             None => Arc::clone(self.calm.insert(Arc::new(calm(&self.version)))),
@@ -216,12 +218,8 @@ impl Step<'_> {
             config: checker.config.clone(),
             options: RunOptions::default(),
         };
-        let context = Context {
-            claimed: Arc::new(claimed),
-            version,
-            namespace: self.checkpoint.namespace.clone(),
-            keeps: true,
-        };
+        let context =
+            Context { claimed: Arc::new(claimed), version, namespace: self.checkpoint.namespace.clone(), keeps: true };
         let found = child::run(Arc::new(context), assignment, Instant::now()).await?.record;
         let verdict = match (record.status, &record.error, &found.error) {
             (TaskStatus::Failed, Some(expected), Some(found)) => compare_errors(expected, found),

@@ -105,11 +105,7 @@ impl Subject<'_> {
 }
 
 /// The recorded tasks that a checkpoint leads to, and the error handlers that took their places.
-fn planned<'a>(
-    version: &Version,
-    author: &ThreadId,
-    snapshot: &'a Snapshot,
-) -> Vec<(PlannedTask, &'a TaskRecord)> {
+fn planned<'a>(version: &Version, author: &ThreadId, snapshot: &'a Snapshot) -> Vec<(PlannedTask, &'a TaskRecord)> {
     let records: HashMap<&TaskId, &TaskRecord> = snapshot.tasks.iter().map(|record| (&record.id, record)).collect();
     let mut found = Vec::new();
     for task in plan::tasks_of(author, &snapshot.checkpoint, &snapshot.tasks) {

@@ -30,9 +30,8 @@ pub(crate) fn transition(version: &Version, author: &ThreadId, parent: &Snapshot
     let planned = plan::tasks_of(author, before, &parent.tasks);
     let recorded: Records = parent.tasks.iter().map(|record| (record.id.clone(), record.clone())).collect();
     let Some(finished) = plan::finished(version, author, &before.id, &planned, &recorded) else {
-        let done = |task: &&plan::PlannedTask| {
-            plan::finished_task(version, author, &before.id, task, &recorded).is_some()
-        };
+        let done =
+            |task: &&plan::PlannedTask| plan::finished_task(version, author, &before.id, task, &recorded).is_some();
         let open: Vec<&str> = planned.iter().filter(|task| !done(task)).map(|task| task.path.as_str()).collect();
         return Verdict::differs("task", json!({ "unfinished": [] }), json!({ "unfinished": open }));
     };
@@ -69,11 +68,12 @@ pub(super) fn compare(before: &Map<String, Value>, made: NewCheckpoint, child: &
     let (made, recorded) = (&made.record, &child.checkpoint);
     // Histories of early versions name themselves here.
     let early = recorded.anchor == recorded.id;
-    let parts: [(&'static str, Value, Value); 11] = [
+    let parts: [(&'static str, Value, Value); 12] = [
         ("next", triggers(&recorded.next), triggers(&made.next)),
         ("joins", joins(recorded), joins(made)),
         ("deferred", names(&recorded.deferred), names(&made.deferred)),
         ("children", children(recorded), children(made)),
+        ("kept_operations", kept_operations(recorded), kept_operations(made)),
         ("step", recorded.step.into(), made.step.into()),
         ("source", recorded.source.name().into(), made.source.name().into()),
         ("namespace", recorded.namespace.as_str().into(), made.namespace.as_str().into()),
@@ -144,4 +144,8 @@ fn names<'a>(nodes: impl IntoIterator<Item = &'a holdpoint_graph::ids::NodeName>
 fn children(record: &CheckpointRecord) -> Value {
     let children = record.children.iter();
     Value::Object(children.map(|(node, child)| (node.to_string(), child.as_str().into())).collect())
+}
+
+fn kept_operations(record: &CheckpointRecord) -> Value {
+    Value::Object(record.kept_operations.iter().map(|(path, task)| (path.clone(), task.as_str().into())).collect())
 }

@@ -1,8 +1,8 @@
 //! What a script can do, and how it is drawn. Ids are never in an action: both engines resolve the same places, each to its own.
 
 use holdpoint_graph::nodes::EffectMode;
-use holdpoint_store::{Source, ThreadStatus};
 use holdpoint_store::faults::Fault;
+use holdpoint_store::{Source, ThreadStatus};
 use serde_json::{Value, json};
 
 use crate::actors::{BAD_WRITES, Weather};
@@ -30,23 +30,68 @@ pub(crate) struct Step {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
-    Run { graph: usize, input: Value, supersede: bool },
-    Input { input: Value, supersede: bool },
-    Answer { answer: Reply, value: Value },
-    Command { answer: Option<(Reply, Value)>, update: Value, goto: Option<&'static str>, sent: Option<Value> },
+    Run {
+        graph: usize,
+        input: Value,
+        supersede: bool,
+    },
+    Input {
+        input: Value,
+        supersede: bool,
+    },
+    Answer {
+        answer: Reply,
+        value: Value,
+    },
+    Command {
+        answer: Option<(Reply, Value)>,
+        update: Value,
+        goto: Option<&'static str>,
+        sent: Option<Value>,
+    },
     Proceed,
-    Update { at: Place, supersteps: Vec<Vec<Said>> },
-    Replay { at: Place },
-    Fork { at: Place, update: Said },
-    Copy { to: &'static str },
-    Build { graph: usize, supersteps: Vec<Vec<Said>> },
-    Settle { pick: usize, word: usize, reason: &'static str },
+    Update {
+        at: Place,
+        supersteps: Vec<Vec<Said>>,
+    },
+    Replay {
+        at: Place,
+    },
+    Fork {
+        at: Place,
+        update: Said,
+    },
+    Copy {
+        to: &'static str,
+    },
+    Build {
+        graph: usize,
+        supersteps: Vec<Vec<Said>>,
+    },
+    Settle {
+        pick: usize,
+        word: usize,
+        reason: &'static str,
+    },
     Delete,
-    Prune { delete: bool, older_than_ms: Option<u64>, dry_run: bool },
-    State { at: Place },
-    Search { source: Option<Source>, step: Option<i64>, metadata: Value, before: Option<usize> },
+    Prune {
+        delete: bool,
+        older_than_ms: Option<u64>,
+        dry_run: bool,
+    },
+    State {
+        at: Place,
+    },
+    Search {
+        source: Option<Source>,
+        step: Option<i64>,
+        metadata: Value,
+        before: Option<usize>,
+    },
     /// Two workers give the same answer at once.
-    Race { value: Value },
+    Race {
+        value: Value,
+    },
     /// A worker stands still in a node for longer than its lease; another one goes on; the first wakes up.
     Zombie,
 }
@@ -132,7 +177,8 @@ impl Random {
         let thread = self.below(3);
         let fact = facts[thread];
         let nodes = NODES[fact.graph];
-        let (fault, at) = (self.pick(&[Fault::Before, Fault::After]), if at_once { 1 } else { 1 + self.below(6) as u64 });
+        let (fault, at) =
+            (self.pick(&[Fault::Before, Fault::After]), if at_once { 1 } else { 1 + self.below(6) as u64 });
         let mut breakpoints = |one_in: usize| match self.below(one_in) {
             0 => vec![self.pick(nodes)],
             1 if self.one_in(8) => vec![self.pick(&["*", "nope"])],
@@ -164,8 +210,8 @@ impl Random {
         }
         let odd = Odd(self.below(BAD_WRITES.len()));
         self.pick(&[
-            Broken, Flaky, Trapped, Limited, Faulty, Lost, Lost, Astray, Upward, Moody, Contested, Shapeless, Endless, odd,
-            odd, odd,
+            Broken, Flaky, Trapped, Limited, Faulty, Lost, Lost, Astray, Upward, Moody, Contested, Shapeless, Endless,
+            odd, odd, odd,
         ])
     }
 
@@ -190,7 +236,11 @@ impl Random {
         }
         match self.below(44) {
             0..4 => Action::Input { input: self.input(), supersede: self.one_in(2) },
-            4..6 => Action::Run { graph: if self.one_in(3) { 9 } else { self.graph() }, input: self.input(), supersede: true },
+            4..6 => Action::Run {
+                graph: if self.one_in(3) { 9 } else { self.graph() },
+                input: self.input(),
+                supersede: true,
+            },
             6..11 => self.answer(),
             11..15 => {
                 let value = self.value();

@@ -259,8 +259,7 @@ impl Actors {
         match call.effects {
             EffectMode::Live => {}
             EffectMode::Recorded => {
-                let operation =
-                    json!({ "connector": "payments", "operation_id": key.id.as_str(), "request": request });
+                let operation = json!({ "connector": "payments", "operation_id": key.id.as_str(), "request": request });
                 return NodeOutcome::Withheld { operations: vec![operation] }.into();
             }
             EffectMode::Ask => {

@@ -55,5 +55,5 @@ errors! {
 /// Codes that are recorded with threads and tasks: those of steps that cannot be applied, of tasks that failed or wait, of runs that ended.
 pub(crate) const RECORDED: [&str; 21] = [
     "HP0301", "HP0302", "HP0303", "HP0304", "HP0305", "HP0306", "HP0307", "HP0308", "HP0309", "HP0420", "HP0421",
-    "HP0422", "HP0423", "HP0424", "HP0425", "HP0426", "HP0427", "HP0428", "HP0429", "HP0520", "HP0540",
+    "HP0422", "HP0423", "HP0424", "HP0425", "HP0426", "HP0427", "HP0428", "HP0429", "HP0520", "HP0445",
 ];

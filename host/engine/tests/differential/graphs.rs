@@ -172,8 +172,7 @@ pub(crate) fn with(text: &str, children: &[(&str, &Deployment, Persist)]) -> Gra
     let mut parent = graph(text);
     for (name, child, persist) in children {
         let node = parent.nodes.get_mut(&NodeName::parse(*name).unwrap()).unwrap();
-        node.work =
-            Work::Subgraph(Subgraph { graph: GraphReference::Digest(child.digest.clone()), persist: *persist });
+        node.work = Work::Subgraph(Subgraph { graph: GraphReference::Digest(child.digest.clone()), persist: *persist });
     }
     parent
 }

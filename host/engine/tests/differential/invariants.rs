@@ -34,7 +34,8 @@ fn owner(world: &World, seen: &Seen, faults: &mut Vec<String>) {
 fn questions(seen: &Seen, faults: &mut Vec<String>) {
     let answerable: BTreeSet<QuestionId> = pending(&seen.head).into_iter().map(|question| question.id).collect();
     let asked = seen.snapshots().flat_map(|snapshot| &snapshot.questions);
-    let lost = asked.filter(|question| question.status == QuestionStatus::Pending && !answerable.contains(&question.id));
+    let lost =
+        asked.filter(|question| question.status == QuestionStatus::Pending && !answerable.contains(&question.id));
     faults.extend(lost.map(|question| format!("question {question:?} waits where nobody can answer it")));
 }
 
@@ -50,7 +51,8 @@ fn steps(seen: &Seen, faults: &mut Vec<String>) {
         for task in plan::tasks_of(&seen.record.id, record, &snapshot.tasks) {
             let status_of = |path: &str| snapshot.tasks.iter().find(|task| task.path == path);
             let handled = status_of(&format!("{}|error", task.path));
-            let has_result = |found: &holdpoint_store::TaskRecord| found.status == TaskStatus::Done && found.result.is_some();
+            let has_result =
+                |found: &holdpoint_store::TaskRecord| found.status == TaskStatus::Done && found.result.is_some();
             let done = status_of(&task.path).is_some_and(has_result);
             if !done && !handled.is_some_and(has_result) {
                 faults.push(format!("task {} of the completed step from {} has no result", task.path, record.id));
@@ -64,7 +66,10 @@ fn standstill(seen: &Seen, faults: &mut Vec<String>) {
     let next = &seen.head.checkpoint.next;
     let status = seen.record.status;
     if status == ThreadStatus::Interrupted && (next.is_empty() || next.contains(&Trigger::Start)) {
-        faults.push(format!("thread {} is interrupted where nothing can go on: {:?}", seen.record.id, seen.head.checkpoint));
+        faults.push(format!(
+            "thread {} is interrupted where nothing can go on: {:?}",
+            seen.record.id, seen.head.checkpoint
+        ));
     }
     if status == ThreadStatus::Done && !next.is_empty() {
         faults.push(format!("thread {} is done, and {next:?} would run", seen.record.id));

@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use holdpoint_engine::{Engine, plan};
-use holdpoint_graph::ids::{CheckpointId, Namespace, TaskId};
+use holdpoint_graph::ids::{CheckpointId, Namespace, NodeName, TaskId, ThreadId};
 use holdpoint_graph::operation::{OperationHit, OperationRecord};
-use holdpoint_store::{HistoryFilter, Snapshot, Store, ThreadFilter, ThreadRecord};
+use holdpoint_store::{HistoryFilter, Outline, Snapshot, Store, ThreadFilter, ThreadRecord};
 
 /// One thread, read as a whole.
 pub(crate) struct Seen {
     pub(crate) record: ThreadRecord,
     /// With the runs of subgraphs of unfinished tasks.
     pub(crate) head: Snapshot,
+    outline: Vec<Outline>,
     /// By namespace, in order of storing; outer ones first.
     pub(crate) histories: Vec<(Namespace, Vec<Snapshot>)>,
     pub(crate) operations: Vec<OperationRecord>,
@@ -31,30 +32,48 @@ impl Seen {
     }
 }
 
-/// Reads all threads, in the store's order.
-pub(crate) async fn read(store: &dyn Store) -> Vec<Seen> {
+/// Reads all threads, in the store's order. A thread whose record, checkpoints and operations are as they were is read again only when `whole` or
+/// when it is the one that something was done to.
+pub(crate) async fn read(store: &dyn Store, before: Vec<Seen>, touched: &str, whole: bool) -> Vec<Seen> {
     let filter = ThreadFilter { limit: 100, ..ThreadFilter::default() };
+    let mut before: HashMap<ThreadId, Seen> = before.into_iter().map(|seen| (seen.record.id.clone(), seen)).collect();
     let mut seen = Vec::new();
     for record in store.threads(&filter).await.unwrap() {
         let outline = store.outline(&record.id).await.unwrap();
-        let namespaces: BTreeSet<Namespace> = outline.into_iter().map(|found| found.checkpoint.namespace).collect();
-        let mut histories = Vec::new();
-        for namespace in namespaces {
-            let filter = HistoryFilter { namespace: namespace.clone(), ..HistoryFilter::newest(100_000) };
-            let mut snapshots = store.history(&record.id, &filter).await.unwrap();
-            snapshots.reverse();
-            histories.push((namespace, snapshots));
-        }
-        histories.sort_by_key(|(namespace, _)| namespace.parts().count());
         let operations = store.operations(&record.id).await.unwrap();
-        let mut hits = Vec::new();
-        for operation in &operations {
-            hits.extend(store.hits(&operation.key).await.unwrap());
+        let as_before = before.remove(&record.id).filter(|before| {
+            let same = (&before.record, &before.outline, &before.operations) == (&record, &outline, &operations);
+            same && !whole && record.id.as_str() != touched
+        });
+        match as_before {
+            Some(before) => seen.push(before),
+            None => seen.push(read_thread(store, record, outline, operations).await),
         }
-        let head = store.snapshot(&record.id, None).await.unwrap().unwrap();
-        seen.push(Seen { record, head, histories, operations, hits });
     }
     seen
+}
+
+async fn read_thread(
+    store: &dyn Store,
+    record: ThreadRecord,
+    outline: Vec<Outline>,
+    operations: Vec<OperationRecord>,
+) -> Seen {
+    let namespaces: BTreeSet<Namespace> = outline.iter().map(|found| found.checkpoint.namespace.clone()).collect();
+    let mut histories = Vec::new();
+    for namespace in namespaces {
+        let filter = HistoryFilter { namespace: namespace.clone(), ..HistoryFilter::newest(100_000) };
+        let mut snapshots = store.history(&record.id, &filter).await.unwrap();
+        snapshots.reverse();
+        histories.push((namespace, snapshots));
+    }
+    histories.sort_by_key(|(namespace, _)| namespace.parts().count());
+    let mut hits = Vec::new();
+    for operation in &operations {
+        hits.extend(store.hits(&operation.key).await.unwrap());
+    }
+    let head = store.snapshot(&record.id, None).await.unwrap().unwrap();
+    Seen { record, head, outline, histories, operations, hits }
 }
 
 /// Names by id. What has a name keeps it, also when it is no more.
@@ -74,7 +93,8 @@ impl Names {
             let mut level = 0;
             let mut rest = seen.histories.as_slice();
             while !rest.is_empty() {
-                let end = rest.iter().position(|(namespace, _)| namespace.parts().count() != level).unwrap_or(rest.len());
+                let end =
+                    rest.iter().position(|(namespace, _)| namespace.parts().count() != level).unwrap_or(rest.len());
                 let (now, later) = rest.split_at(end);
                 let mut named: Vec<_> = now.iter().map(|(space, found)| (self.named(space.as_str()), found)).collect();
                 named.sort_by(|left, right| left.0.cmp(&right.0));
@@ -122,18 +142,17 @@ impl Names {
 
     /// The text with names in place of ids. What has none is numbered in order of appearance.
     pub(crate) fn named(&self, text: &str) -> String {
-        let is_word = |byte: &u8| byte.is_ascii_alphanumeric();
         let bytes = text.as_bytes();
         let mut strangers: Vec<&str> = Vec::new();
         let mut out = String::with_capacity(text.len());
         let (mut at, mut copied) = (0, 0);
         while at < bytes.len() {
-            let begins = is_word(&bytes[at]) && (at == 0 || !is_word(&bytes[at - 1]));
-            let end = [36, 32].map(|length| at + length).into_iter().find(|end| {
-                begins && *end <= bytes.len() && !bytes.get(*end).is_some_and(is_word) && is_id(&bytes[at..*end])
-            });
-            let Some(end) = end else {
+            let Some(end) = end_of_id(bytes, at) else {
+                // What is no id has none inside.
                 at += 1;
+                while at < bytes.len() && bytes[at - 1].is_ascii_alphanumeric() {
+                    at += 1;
+                }
                 continue;
             };
             let id = &text[at..end];
@@ -158,35 +177,74 @@ impl Names {
     }
 }
 
-/// A UUID, or 32 hexadecimal digits.
-fn is_id(bytes: &[u8]) -> bool {
-    bytes.iter().enumerate().all(|(index, byte)| match (bytes.len(), index) {
-        (36, 8 | 13 | 18 | 23) => *byte == b'-',
-        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-    })
+/// Where the UUID, or the 32 hexadecimal digits, end that begin here, where a word begins.
+fn end_of_id(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut length = 0;
+    let mut is_uuid = false;
+    while let Some(byte) = bytes.get(at + length) {
+        match byte {
+            b'0'..=b'9' | b'a'..=b'f' => {}
+            b'-' if length == 8 || (is_uuid && matches!(length, 13 | 18 | 23)) => is_uuid = true,
+            _ => break,
+        }
+        length += 1;
+        if length == 36 {
+            break;
+        }
+    }
+    let ends = !bytes.get(at + length).is_some_and(u8::is_ascii_alphanumeric);
+    (ends && length == if is_uuid { 36 } else { 32 }).then_some(at + length)
+}
+
+/// What was told of the checkpoints of a thread, while they are as they were.
+#[derive(Default)]
+pub(crate) struct Cache(HashMap<(ThreadId, CheckpointId), (Snapshot, Vec<String>)>);
+
+impl Cache {
+    fn lines(&mut self, found: &Snapshot, names: &Names, at_once: bool, place: &str) -> Vec<String> {
+        let key = (found.thread.id.clone(), found.checkpoint.id.clone());
+        if let Some((before, lines)) = self.0.get(&key)
+            && (&before.checkpoint, &before.values, &before.tasks) == (&found.checkpoint, &found.values, &found.tasks)
+            && (&before.questions, &before.unsettled) == (&found.questions, &found.unsettled)
+        {
+            return lines.clone();
+        }
+        let mut lines = Vec::new();
+        snapshot(&mut lines, found, names, at_once, place);
+        self.0.insert(key, (found.clone(), lines.clone()));
+        lines
+    }
 }
 
 /// All that can be seen, line by line. Where tasks ran at once, what came in the order of their ends is sorted.
-pub(crate) async fn tell(engine: &Engine, threads: &[Seen], names: &Names, at_once: bool) -> Vec<String> {
+pub(crate) async fn tell(
+    engine: &Engine,
+    threads: &[Seen],
+    names: &Names,
+    cache: &mut Cache,
+    at_once: bool,
+) -> Vec<String> {
     let mut lines = Vec::new();
     for seen in threads {
         let id = &seen.record.id;
-        lines.push(format!("thread {:?}", seen.record));
+        lines.push(names.named(&format!("thread {:?}", seen.record)));
         let mut view = engine.view(id).await.unwrap();
         let mut interrupts: Vec<String> =
             view.interrupts.drain(..).map(|interrupt| names.named(&format!("{interrupt:?}"))).collect();
         if at_once {
             interrupts.sort();
         }
-        lines.push(format!("view {view:?} waits for {interrupts:?}"));
+        lines.push(names.named(&format!("view {view:?} waits for {interrupts:?}")));
         let live = engine.state(id, None).await.unwrap();
         lines.push(format!("live values {:?} next {:?}", live.values, live.next));
         for task in live.tasks {
             let pending: BTreeSet<String> =
                 task.questions.iter().map(|question| names.named(&format!("{question:?}"))).collect();
-            lines.push(format!("live task {:?} {:?} {:?} {pending:?}", task.path, task.status, task.result));
+            lines.push(
+                names.named(&format!("live task {:?} {:?} {:?} {pending:?}", task.path, task.status, task.result)),
+            );
             let inner = task.state.map(|state| (state.values, state.next, state.tasks.len()));
-            lines.push(format!("live run {inner:?}"));
+            lines.push(names.named(&format!("live run {inner:?}")));
         }
         snapshot(&mut lines, &seen.head, names, at_once, "head");
         let mut histories: Vec<_> =
@@ -194,33 +252,33 @@ pub(crate) async fn tell(engine: &Engine, threads: &[Seen], names: &Names, at_on
         histories.sort_by(|left, right| left.0.cmp(&right.0));
         for (namespace, snapshots) in histories {
             lines.push(format!("namespace {namespace}"));
-            for (index, found) in snapshots.iter().enumerate() {
-                snapshot(&mut lines, found, names, at_once, &format!("{namespace}#{index}"));
+            for found in snapshots {
+                lines.extend(cache.lines(found, names, at_once, &namespace));
             }
         }
         for entry in engine.history(id, None, 100_000).await.unwrap() {
             let tasks: Vec<_> =
-                entry.tasks.iter().map(|task| (&task.id, &task.status, &task.result, task.questions.len())).collect();
-            lines.push(format!("history {} {:?} {:?}", entry.checkpoint, entry.next, tasks));
+                entry.tasks.iter().map(|task| (&task.status, &task.result, task.questions.len())).collect();
+            lines.push(names.named(&format!("history {} {:?} {tasks:?}", entry.checkpoint, entry.next)));
         }
         let operations = seen.operations.iter().map(|record| format!("operation {record:?}"));
         let hits = seen.hits.iter().map(|hit| format!("hit {hit:?}"));
         lines.extend(ordered(operations, names, at_once));
         lines.extend(ordered(hits, names, at_once));
     }
-    lines.into_iter().map(|line| names.named(&line)).collect()
+    lines
 }
 
 fn snapshot(lines: &mut Vec<String>, snapshot: &Snapshot, names: &Names, at_once: bool, place: &str) {
-    lines.push(format!("{place} checkpoint {:?}", snapshot.checkpoint));
+    lines.push(names.named(&format!("{place} checkpoint {:?}", snapshot.checkpoint)));
     lines.push(format!("{place} values {:?}", snapshot.values));
     for task in &snapshot.tasks {
         // Which of several answered nodes a command is filed under depends on the ids of their questions.
         let mut task = task.clone();
         if task.path.starts_with(plan::COMMAND) {
-            task.node = holdpoint_graph::ids::NodeName::parse("somebody").unwrap();
+            task.node = NodeName::parse("somebody").unwrap();
         }
-        lines.push(format!("{place} task {task:?}"));
+        lines.push(names.named(&format!("{place} task {task:?}")));
     }
     let questions = snapshot.questions.iter().map(|question| format!("{place} question {question:?}"));
     lines.extend(ordered(questions, names, at_once));

@@ -12,8 +12,8 @@ use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, TaskId, ThreadId};
 use holdpoint_graph::nodes::{Command, TaskIdentity};
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 use holdpoint_store::{
-    Commit, Content, Error, Expect, HistoryFilter, Journal, OperationFilter, Outline, QuestionRecord, Snapshot, Statistics,
-    Store, TaskStatus, ThreadFilter, ThreadRecord, VersionKind, VersionRecord,
+    Commit, Content, Error, Expect, HistoryFilter, Journal, OperationFilter, Outline, QuestionRecord, Snapshot,
+    Statistics, Store, TaskStatus, ThreadFilter, ThreadRecord, VersionKind, VersionRecord,
 };
 
 struct Unpark(Thread);
@@ -94,7 +94,8 @@ impl Watch {
             match seen.done.get(&task.id) {
                 Some((result, _)) if task.status == TaskStatus::Done && *result == task.result => {}
                 Some(_) => {
-                    seen.faults.push(format!("task {} of node {} was done and is recorded as {task:?}", task.id, task.node));
+                    seen.faults
+                        .push(format!("task {} of node {} was done and is recorded as {task:?}", task.id, task.node));
                 }
                 None if task.status == TaskStatus::Done => {
                     seen.done.insert(task.id.clone(), (task.result.clone(), epoch));

@@ -22,7 +22,7 @@ use crate::action::{Action, Fact, Place, Reply, Said, Step, THREADS};
 use crate::actors::{Actors, Gate};
 use crate::errors;
 use crate::graphs;
-use crate::observe::{self, Names, Seen, checkpoint_at};
+use crate::observe::{self, Cache, Names, Seen, checkpoint_at};
 use crate::support::{FakeClock, FakeOwners, NOON_MS, object};
 use crate::watch::Watch;
 
@@ -51,6 +51,7 @@ pub(crate) struct World {
     workers: usize,
     pub(crate) names: Names,
     pub(crate) threads: Vec<Seen>,
+    cache: Cache,
     told: Arc<Told>,
 }
 
@@ -90,6 +91,7 @@ impl World {
             workers: 1,
             names: Names::default(),
             threads: Vec::new(),
+            cache: Cache::default(),
             told: Arc::default(),
         };
         world.graphs = graphs::deploy(&world.engine(0, true)).await;
@@ -135,8 +137,8 @@ impl World {
         })
     }
 
-    /// Does it, then reads everything anew.
-    pub(crate) async fn perform(&mut self, step: &Step) -> Outcome {
+    /// Does it, then reads what has changed, or everything.
+    pub(crate) async fn perform(&mut self, step: &Step, whole: bool) -> Outcome {
         self.clock.0.fetch_add(step.advance_ms, Ordering::SeqCst);
         self.actors.set_weather(step.weather);
         let cut = step.cut;
@@ -154,7 +156,8 @@ impl World {
             tokio::task::yield_now().await;
         }
         self.workers += usize::from(died);
-        self.threads = observe::read(self.watch.as_ref()).await;
+        let before = std::mem::take(&mut self.threads);
+        self.threads = observe::read(self.watch.as_ref(), before, step.thread, whole).await;
         self.names.learn(&self.threads);
         let (mut told, error) = match given {
             Ok(lines) => (lines, None),
@@ -169,8 +172,9 @@ impl World {
     }
 
     /// Everything that can be seen, line by line.
-    pub(crate) async fn tell(&self) -> Vec<String> {
-        let mut lines = observe::tell(&self.engine(0, true), &self.threads, &self.names, self.at_once).await;
+    pub(crate) async fn tell(&mut self) -> Vec<String> {
+        let engine = self.engine(0, true);
+        let mut lines = observe::tell(&engine, &self.threads, &self.names, &mut self.cache, self.at_once).await;
         if !self.at_once {
             lines.push(format!("commits {}", self.watch.statistics().commits));
         }
@@ -196,7 +200,8 @@ impl World {
 
     /// Where the ids of several questions are told, their order is that of the ids, and so is which of several settled ones is named.
     fn refusal(&self, error: &Error) -> String {
-        let named = |ids: &[QuestionId]| -> BTreeSet<String> { ids.iter().map(|id| self.names.named(id.as_str())).collect() };
+        let named =
+            |ids: &[QuestionId]| -> BTreeSet<String> { ids.iter().map(|id| self.names.named(id.as_str())).collect() };
         let told = match error {
             Error::Ambiguous(ids) => format!("{:?}", named(ids)),
             Error::UnknownQuestion { unknown, pending } => format!("{:?} {:?}", named(unknown), named(pending)),
@@ -204,15 +209,22 @@ impl World {
             Error::NothingPending { thread, last } => format!("{thread} {}", last.is_some()),
             other => other.to_string(),
         };
-        format!("{} {}: {told}; {}", errors::name(error), error.code(), if told == error.to_string() { error.cure() } else { String::new() })
+        format!(
+            "{} {}: {told}; {}",
+            errors::name(error),
+            error.code(),
+            if told == error.to_string() { error.cure() } else { String::new() }
+        )
     }
 
     async fn act(&mut self, engine: &Engine, step: &Step) -> Result<Vec<String>, Error> {
         let thread = &id(step.thread);
-        let told = |view: ThreadView| vec![format!("{:?} {:?} {:?} {:?}", view.status, view.next, view.paused, view.error)];
+        let told =
+            |view: ThreadView| vec![format!("{:?} {:?} {:?} {:?}", view.status, view.next, view.paused, view.error)];
         match &step.action {
             Action::Run { graph, input, supersede } => {
-                let unknown = || Deployment { digest: Digest::of_bytes(b"nobody"), graph: Arc::clone(&self.graphs[0].graph) };
+                let unknown =
+                    || Deployment { digest: Digest::of_bytes(b"nobody"), graph: Arc::clone(&self.graphs[0].graph) };
                 let graph = self.graphs.get(*graph).cloned().unwrap_or_else(unknown);
                 let input = Input { values: input.clone(), supersede: *supersede };
                 engine.run(thread, &graph, input).await.map(told)
@@ -232,8 +244,10 @@ impl World {
                     Some(argument) => Destination::Send { node: (*node).into(), argument: argument.clone() },
                     None => Destination::Node((*node).into()),
                 };
-                let command =
-                    Command { update: object(update.clone()), goto: goto.as_ref().map(destination).into_iter().collect() };
+                let command = Command {
+                    update: object(update.clone()),
+                    goto: goto.as_ref().map(destination).into_iter().collect(),
+                };
                 engine.command(thread, answers.as_ref(), command, "bob").await.map(told)
             }
             Action::Proceed => engine.proceed(thread).await.map(told),
@@ -266,13 +280,8 @@ impl World {
             Action::Search { source, step: number, metadata, before } => {
                 let before = before.and_then(|index| self.place(step.thread, Place::Own(index)));
                 let metadata = object(metadata.clone());
-                let filter = HistoryFilter {
-                    before,
-                    source: *source,
-                    step: *number,
-                    metadata,
-                    ..HistoryFilter::newest(5)
-                };
+                let filter =
+                    HistoryFilter { before, source: *source, step: *number, metadata, ..HistoryFilter::newest(5) };
                 let found = engine.find_history(thread, &filter).await?;
                 Ok(found.into_iter().map(|entry| entry.checkpoint.to_string()).collect())
             }
@@ -359,7 +368,11 @@ impl World {
         let mut found = self.watch.find_operations(&all).await?;
         // Those in doubt first, so that they are met; then by what they are.
         found.sort_by_cached_key(|record| {
-            (record.state.name() != "in-doubt", record.state.name() != "intended", self.names.named(&format!("{record:?}")))
+            (
+                record.state.name() != "in-doubt",
+                record.state.name() != "intended",
+                self.names.named(&format!("{record:?}")),
+            )
         });
         let word = match word {
             0 => Word::Happened(json!("receipt")),
@@ -404,7 +417,8 @@ impl World {
         let runs = {
             let thread = thread.clone();
             let input = Input { values: json!({}), supersede: true };
-            let fresh = self.seen(step.thread).is_none_or(|seen| seen.record.status == holdpoint_store::ThreadStatus::Done);
+            let fresh =
+                self.seen(step.thread).is_none_or(|seen| seen.record.status == holdpoint_store::ThreadStatus::Done);
             tokio::spawn(async move {
                 if fresh { sleeper.input(&thread, input).await } else { sleeper.proceed(&thread).await }
             })

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::definition::{Limits, Next, Node};
 use crate::ids::{ChannelName, ConnectorName, NodeName};
 
+use super::sink::Code;
 use super::tree::{Data, Item, Member, find};
 use super::{Reader, join};
 
@@ -64,6 +65,12 @@ impl Reader<'_> {
         let error_handler =
             find(members, "error_handler").and_then(|member| self.error_handler(&join(path, "error_handler"), member));
         let cache = find(members, "cache").and_then(|member| self.cache(&join(path, "cache"), member));
+        if let (Some(_), Some(member), false) = (&cache, find(members, "cache"), connectors.is_empty()) {
+            // What a node does outside must be done for each thread.
+            let message = format!("`{path}.cache` on a node with connectors would use its results where its effects never happened");
+            let cure = "remove one of them; let a node without connectors do what is to be cached";
+            self.sink.report(Code::Combination, member.offset, message, cure);
+        }
         let limits = find(members, "limits")
             .map_or_else(Limits::default, |member| self.limits(&join(path, "limits"), &member.item));
         Some(Node {

@@ -1,5 +1,8 @@
 //! Figures of this build, each beside a raw baseline from the same run: ratios say something on any machine, seconds only on one.
 
+mod fan_out;
+mod history;
+mod listing;
 mod nodes;
 mod refund;
 mod supersteps;
@@ -14,6 +17,9 @@ use holdpoint_store::sqlite::SqliteOptions;
 use crate::failure::Failure;
 use crate::host::{Host, HostOptions, cache_dir};
 
+pub use fan_out::fan_out;
+pub use history::history;
+pub use listing::listing;
 pub use nodes::nodes;
 pub use refund::refund;
 pub use supersteps::supersteps;
@@ -27,6 +33,14 @@ pub struct Extent {
     pub concurrency: usize,
     /// The folder of built nodes.
     pub nodes: PathBuf,
+}
+
+impl Extent {
+    /// The path of a built node, as graph files of a measurement name it.
+    fn component(&self, name: &str) -> String {
+        let path = self.nodes.join(name);
+        std::path::absolute(&path).unwrap_or(path).display().to_string()
+    }
 }
 
 /// One figure.
@@ -106,6 +120,14 @@ impl Drop for Workplace {
 
 fn per_second(count: usize, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64().max(f64::EPSILON)
+}
+
+fn invalid_name(error: holdpoint_graph::ids::InvalidId) -> Failure {
+    Failure::host("HP0792", error.to_string(), "please report it")
+}
+
+fn unexpected(message: String) -> Failure {
+    Failure::host("HP0792", message, "build the nodes anew: `make nodes`")
 }
 
 fn join_failed(error: &tokio::task::JoinError) -> Failure {

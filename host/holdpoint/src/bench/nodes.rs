@@ -9,12 +9,13 @@ use holdpoint_graph::definition::Limits;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, NodeName, TaskId, ThreadId};
 use holdpoint_graph::nodes::{
-    Command, JournalError, NodeCall, NodeOutcome, NodeReport, Nodes, TaskIdentity, TaskJournal, TaskReport,
+    Command, EffectMode, JournalError, NodeCall, NodeOutcome, NodeReport, Nodes, State, TaskIdentity, TaskJournal,
+    TaskReport,
 };
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_sandbox::{ComponentSource, Options, Sandbox};
 use holdpoint_store::memory::MemoryStore;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::{Extent, Figure};
 use crate::failure::Failure;
@@ -102,6 +103,7 @@ fn sample_call(component: Digest) -> Result<NodeCall, Failure> {
         graph: GraphName::parse("bench").map_err(invalid)?,
         lineage: thread.clone(),
         id: TaskId::derive(&thread, &checkpoint, "pull:noop"),
+        operations: TaskId::derive(&thread, &checkpoint, "pull:noop"),
         thread,
         checkpoint,
         step: 1,
@@ -111,13 +113,14 @@ fn sample_call(component: Digest) -> Result<NodeCall, Failure> {
     Ok(NodeCall {
         task,
         component,
-        state: Map::new(),
+        state: State::default(),
         argument: None,
         config: json!({}),
         connectors: Vec::new(),
         limits: Limits::default(),
         clock_ms: 1_700_000_000_000,
         answers: Vec::new(),
+        effects: EffectMode::Live,
         journal: Arc::new(Deaf),
     })
 }

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::run_flags::RunFlags;
+use super::time_arguments::{
+    CopyArguments, DatabaseArguments, ForkArguments, HistoryArguments, ReplayArguments, StateArguments, UpdateArguments,
+};
+
 /// Durable graphs of sandboxed WebAssembly nodes: they wait for people at no cost, survive crashes, and perform each side effect once.
 #[derive(Debug, Parser)]
 #[command(
@@ -11,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
     version,
     after_help = "A first run:\n  holdpoint run refund.graph.toml --thread order-9241 --input '{\"order_id\":\"9241\",\"amount_cents\":50000}'\n  \
                   holdpoint resume --thread order-9241 --answer '{\"approved\":true}'\n\n\
-                  Exit codes: 0 done, 3 waiting for an answer, 1 failed, 2 wrong usage or invalid input."
+                  Exit codes: 0 done, 3 waiting for an answer or to be continued, 1 failed, 2 wrong usage or invalid input."
 )]
 pub struct Arguments {
     /// Where threads are stored: `sqlite:PATH` (created when it is not there).
@@ -38,18 +43,32 @@ pub enum Command {
     /// Without an answer it continues what can continue and answers nothing.
     #[command(alias = "answer")]
     Resume(ResumeArguments),
-    /// List, show or delete threads.
+    /// List, show, migrate or delete threads.
     Threads(ThreadsArguments),
-    /// A thread's checkpoints and tasks, newest first.
+    /// A thread's values, what runs next, its tasks and questions: as they stand now, or as recorded at a checkpoint.
+    State(StateArguments),
+    /// Write into a thread's state, at its head or on a branch from an earlier checkpoint. Nothing is run.
+    Update(UpdateArguments),
+    /// A thread's checkpoints and tasks, newest first; or all its branches as a tree.
     History(HistoryArguments),
     /// Run a thread again from one of its checkpoints, on a branch of its own. Recorded operations answer from their records.
     Replay(ReplayArguments),
+    /// Branch off from one of a thread's checkpoints with a change, and run the branch: what if?
+    Fork(ForkArguments),
+    /// Copy a thread with its whole history. The copy is paused where the original stands.
+    Copy(CopyArguments),
+    /// Execute a thread's history again, without connectors, and name the first thing that is not as recorded.
+    Verify(VerifyArguments),
+    /// Write a thread with everything that `verify` needs into one file, to be verified on any machine.
+    Export(ExportArguments),
     /// What nodes had performed: what is open, what became of it, and doubt that only a person can settle.
     Operations(OperationsArguments),
-    /// Check or draw a graph file.
+    /// Check, draw or deploy graphs, and list what is deployed.
     Graph(GraphArguments),
     /// Build or inspect nodes.
     Node(NodeArguments),
+    /// Care for the store: remove what need not be kept.
+    Db(DatabaseArguments),
     /// Look for what is missing on this machine.
     Doctor,
     /// The refund story in a minute: a question, a dead process, an answer, one payment.
@@ -60,9 +79,13 @@ pub enum Command {
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  holdpoint run refund.graph.toml --thread order-9241 --input '{\"order_id\":\"9241\",\"amount_cents\":50000}' --stream updates\n\n\
+    Ctrl-C stops the run after its superstep, so that it can be resumed; a second Ctrl-C ends it at once, which loses nothing that was stored."
+)]
 pub struct RunArguments {
-    /// The graph file.
-    #[arg(value_name = "GRAPH.toml")]
+    /// The graph file, or a deployed graph: NAME for its newest version, NAME@VERSION for another. A file of that name is meant first.
+    #[arg(value_name = "GRAPH.toml|NAME")]
     pub graph: PathBuf,
     /// The thread's name: any text. A new one is made up when there is none.
     #[arg(long, value_name = "THREAD")]
@@ -73,10 +96,15 @@ pub struct RunArguments {
     /// Let the input take the place of questions that wait for an answer.
     #[arg(long)]
     pub supersede: bool,
+    /// Options of the run.
+    #[command(flatten)]
+    pub run: RunFlags,
 }
 
 /// Arguments of `resume`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: answer, correct the state, and go on\n  \
+    holdpoint resume --thread order-9241 --answer '{\"approved\":true}' --update '{\"amount_cents\":4000}'")]
 pub struct ResumeArguments {
     /// The thread.
     #[arg(long, value_name = "THREAD")]
@@ -93,9 +121,18 @@ pub struct ResumeArguments {
     /// Let the input take the place of questions that wait for an answer.
     #[arg(long, requires = "input")]
     pub supersede: bool,
+    /// Write this into the state of the waiting step before it goes on: a JSON object of channels.
+    #[arg(long, value_name = "JSON|@FILE", conflicts_with = "input")]
+    pub update: Option<String>,
+    /// Run these nodes too, in the waiting step.
+    #[arg(long, value_name = "NODE,…", value_delimiter = ',', conflicts_with = "input")]
+    pub goto: Vec<String>,
     /// Who answers, for the record. Asserted, not proven: whoever holds the store may say any name.
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
+    /// Options of the run.
+    #[command(flatten)]
+    pub run: RunFlags,
 }
 
 /// Arguments of `threads`.
@@ -114,6 +151,9 @@ pub enum ThreadsCommand {
         /// Only those that are: running, interrupted, done or failed.
         #[arg(long, value_name = "STATUS")]
         status: Option<String>,
+        /// Only those of graphs with this name.
+        #[arg(long, value_name = "NAME")]
+        graph: Option<String>,
         /// At most this many.
         #[arg(long, default_value_t = 50)]
         limit: usize,
@@ -126,11 +166,39 @@ pub enum ThreadsCommand {
         /// The thread.
         thread: String,
     },
+    /// Let a waiting thread go on with another version of its graph, if everything up to here would be the same there.
+    ///
+    /// Its tasks are executed again on that version, without connectors; the open question stays. Otherwise everything that differs is listed.
+    Migrate {
+        /// The thread.
+        thread: String,
+        /// The version: a graph file, which is stored first, or the digest of a stored version.
+        #[arg(long, value_name = "GRAPH.toml|DIGEST")]
+        to: String,
+    },
     /// Delete one thread. Records of its operations stay, so that none of them is done again.
     Delete {
         /// The thread.
         thread: String,
     },
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The thread; or a file that `export` wrote, where there is one of this name.
+    #[arg(value_name = "THREAD|FILE")]
+    pub subject: String,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// The thread.
+    pub thread: String,
+    /// The file to write. One that is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Arguments of `operations`.
@@ -196,30 +264,6 @@ pub struct ResolveArguments {
     pub by: Option<String>,
 }
 
-/// Arguments of `history`.
-#[derive(Debug, Args)]
-pub struct HistoryArguments {
-    /// The thread.
-    pub thread: String,
-    /// At most this many checkpoints.
-    #[arg(long, default_value_t = 100)]
-    pub limit: usize,
-    /// Only checkpoints stored before this one.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub before: Option<String>,
-}
-
-/// Arguments of `replay`.
-#[derive(Debug, Args)]
-pub struct ReplayArguments {
-    /// The thread.
-    #[arg(long, value_name = "THREAD")]
-    pub thread: String,
-    /// The checkpoint to run from; `history` shows them.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub from: String,
-}
-
 /// Arguments of `graph`.
 #[derive(Debug, Args)]
 pub struct GraphArguments {
@@ -236,11 +280,37 @@ pub enum GraphCommand {
         /// The graph file.
         file: PathBuf,
     },
-    /// Draw a graph file as Mermaid.
+    /// Draw a graph file, or a deployed graph, as Mermaid.
     Show {
-        /// The graph file.
-        file: PathBuf,
+        /// The graph file, or NAME or NAME@VERSION of a deployed graph. A file of that name is meant first.
+        #[arg(value_name = "GRAPH.toml|NAME")]
+        graph: PathBuf,
     },
+    /// Make a graph file the newest version of its name: new threads get it, threads that wait keep theirs.
+    ///
+    /// Shows what its nodes may do more and less than in the version before. What they may do more somebody has to take with --accept.
+    Deploy(DeployArguments),
+    /// List deployed versions, newest first.
+    List {
+        /// Only those of this graph.
+        name: Option<String>,
+    },
+}
+
+/// Arguments of `graph deploy`.
+#[derive(Debug, Args)]
+pub struct DeployArguments {
+    /// The graph file.
+    pub file: PathBuf,
+    /// Take what nodes may do more than in the version before, and what --shadow finds.
+    #[arg(long)]
+    pub accept: bool,
+    /// Who deploys, for the record. Asserted, not proven: whoever holds the store may say any name.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// First replay the last N threads of the graph on the new version, from their records and performing nothing, and show what comes out otherwise.
+    #[arg(long, value_name = "N")]
+    pub shadow: Option<usize>,
 }
 
 /// Arguments of `node`.
@@ -303,4 +373,10 @@ pub enum BenchSubject {
     Supersteps,
     /// Calls of a node, without engine and store.
     Nodes,
+    /// Late supersteps, reads and resumes of a long thread.
+    History,
+    /// A superstep of a thousand tasks.
+    FanOut,
+    /// Pages of a hundred thousand threads.
+    Listing,
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use holdpoint_effects::Configuration;
 use holdpoint_engine::Config;
-use holdpoint_graph::ids::ThreadId;
+use holdpoint_graph::ids::{CheckpointId, ThreadId};
 use holdpoint_store::sqlite::SqliteOptions;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::arguments::Arguments;
 use crate::failure::Failure;
@@ -56,6 +56,14 @@ impl Context {
                 "name the store with --store sqlite:PATH, or start a thread with `holdpoint run`",
             ))
         }
+    }
+
+    /// The host of a store that is there; none when there is no store.
+    ///
+    /// # Errors
+    /// As [`Context::host`].
+    pub fn host_if_any(&self) -> Result<Option<Host>, Failure> {
+        if self.store_path()?.exists() { self.host().map(Some) } else { Ok(None) }
     }
 
     /// The SQLite file.
@@ -153,6 +161,51 @@ pub(super) fn json_argument(option: &str, argument: &str) -> Result<Value, Failu
             "give JSON, such as '{\"approved\": true}', quoted for the shell",
         )
     })
+}
+
+/// Reads a JSON object from an argument, as [`json_argument`].
+///
+/// # Errors
+/// As [`json_argument`], and when it is no object.
+pub(super) fn object_argument(option: &str, argument: &str) -> Result<Map<String, Value>, Failure> {
+    match json_argument(option, argument)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(Failure::invalid(
+            "HP0720",
+            format!("{option} is not an object"),
+            "give a JSON object, such as '{\"amount_cents\": 4000}'",
+        )),
+    }
+}
+
+/// Reads a checkpoint of a thread: its id, or so many of the id's last digits that no other checkpoint of the thread ends with them.
+///
+/// # Errors
+/// When it is neither, when several checkpoints end so, when the thread is unknown, and the store's.
+pub(super) async fn checkpoint_of(host: &Host, thread: &ThreadId, text: &str) -> Result<CheckpointId, Failure> {
+    const DIGITS_MIN: usize = 4;
+    let not_an_id = match CheckpointId::parse(text) {
+        Ok(id) => return Ok(id),
+        Err(error) => error,
+    };
+    let cure = "copy the id, or its last digits, from `holdpoint history THREAD`";
+    let is_end = text.len() >= DIGITS_MIN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    if !is_end {
+        return Err(Failure::invalid("HP0708", not_an_id.to_string(), cure));
+    }
+    let outline = host.engine.outline(thread).await.map_err(|error| Failure::from_engine(&error))?;
+    let mut ids = outline.into_iter().map(|outline| outline.checkpoint.id).filter(|id| id.as_str().ends_with(text));
+    match (ids.next(), ids.next()) {
+        (Some(id), None) => Ok(id),
+        (Some(first), Some(second)) => Err(Failure::invalid(
+            "HP0721",
+            format!("several checkpoints end with {text}, such as {first} and {second}"),
+            "give more of the id's last digits, or all of it",
+        )),
+        (None, _) => {
+            Err(Failure::invalid("HP0708", format!("no checkpoint of thread {thread} ends with {text}"), cure))
+        }
+    }
 }
 
 /// The name on the record. Whoever holds the store may say any: `cli:` marks it as asserted, not proven.

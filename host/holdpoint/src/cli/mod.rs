@@ -3,10 +3,17 @@
 //! Every command prints a table or text for people, and with `--json` one JSON document for programs on standard output, errors included.
 
 pub mod arguments;
+pub mod run_flags;
+pub mod time_arguments;
+
 pub mod commands;
+
 pub mod output;
+pub mod state_output;
+pub mod tree;
 
 mod context;
+mod session;
 
 use std::process::ExitCode;
 
@@ -38,11 +45,18 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Run(run) => commands::run::run(&context, run).await,
         Command::Resume(resume) => commands::resume::run(&context, resume).await,
         Command::Threads(threads) => commands::threads::run(&context, threads).await,
+        Command::State(state) => commands::state::run(&context, state).await,
+        Command::Update(update) => commands::update::run(&context, update).await,
         Command::History(history) => commands::history::run(&context, history).await,
         Command::Replay(replay) => commands::replay::run(&context, replay).await,
+        Command::Fork(fork) => commands::fork::run(&context, fork).await,
+        Command::Copy(copy) => commands::copy::run(&context, copy).await,
+        Command::Verify(verify) => commands::verify::run(&context, verify).await,
+        Command::Export(export) => commands::export::run(&context, export).await,
         Command::Operations(operations) => commands::operations::run(&context, operations).await,
         Command::Graph(graph) => commands::graph::run(&context, graph).await,
         Command::Node(node) => commands::node::run(&context, node).await,
+        Command::Db(database) => commands::db::run(&context, database).await,
         Command::Doctor => commands::doctor::run(&context).await,
         Command::Demo(demo) => commands::demo::run(&context, demo).await,
         Command::Bench(bench) => commands::bench::run(&context, bench).await,

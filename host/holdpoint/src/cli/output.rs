@@ -3,11 +3,13 @@
 use std::io::Write as _;
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
-use holdpoint_engine::{HistoryEntry, Interrupt, InterruptKind, ThreadView};
+use holdpoint_engine::{Interrupt, InterruptKind, ThreadView};
 use holdpoint_graph::nodes::Answer;
 use holdpoint_store::{QuestionRecord, ThreadError, ThreadRecord, ThreadStatus};
 use serde_json::{Value, json};
 
+use super::state_output::withheld_text;
+use super::tree::short_id;
 use crate::failure::{EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Failure};
 use crate::host::Host;
 
@@ -73,10 +75,15 @@ pub fn report_thread(view: &ThreadView, json: bool) -> u8 {
     } else {
         print_text(&thread_text(view));
     }
-    match view.status {
+    exit_of(view.status)
+}
+
+/// The exit code of a run that left a thread so. One that was stopped between two supersteps waits to be continued.
+pub fn exit_of(status: ThreadStatus) -> u8 {
+    match status {
         ThreadStatus::Done => EXIT_DONE,
-        ThreadStatus::Interrupted => EXIT_INTERRUPTED,
-        ThreadStatus::Failed | ThreadStatus::Running => EXIT_FAILED,
+        ThreadStatus::Interrupted | ThreadStatus::Running => EXIT_INTERRUPTED,
+        ThreadStatus::Failed => EXIT_FAILED,
     }
 }
 
@@ -90,6 +97,7 @@ pub fn thread_json(view: &ThreadView) -> Value {
                 "id": interrupt.id,
                 "kind": interrupt.kind.name(),
                 "node": interrupt.node.as_str(),
+                "namespace": interrupt.namespace.as_str(),
                 "value": interrupt.value,
                 "digest": interrupt.digest.as_ref().map(|digest| digest.as_str()),
                 "evidence": interrupt.evidence,
@@ -102,36 +110,9 @@ pub fn thread_json(view: &ThreadView) -> Value {
         "values": view.values,
         "next": view.next.iter().map(|node| node.as_str()).collect::<Vec<_>>(),
         "interrupts": interrupts,
+        "paused": view.paused,
         "checkpoint_id": view.checkpoint.as_str(),
         "error": view.error.as_ref().map(error_json),
-    })
-}
-
-/// One entry of `history`.
-pub fn history_json(entry: &HistoryEntry) -> Value {
-    let tasks: Vec<Value> = entry
-        .tasks
-        .iter()
-        .map(|task| {
-            json!({
-                "id": task.id.as_str(),
-                "node": task.node.as_str(),
-                "executions": task.executions,
-                "interrupts": task.questions.iter().map(question_json).collect::<Vec<_>>(),
-                "result": task.result.as_ref().map(|command| &command.update),
-                "error": task.error.as_ref().map(error_json),
-            })
-        })
-        .collect();
-    json!({
-        "checkpoint_id": entry.checkpoint.as_str(),
-        "parent_id": entry.parent.as_ref().map(|parent| parent.as_str()),
-        "step": entry.step,
-        "source": entry.source.name(),
-        "next": entry.next,
-        "values": entry.values,
-        "tasks": tasks,
-        "created_at": time_text(entry.created_at_ms),
     })
 }
 
@@ -149,7 +130,7 @@ pub fn thread_row_json(thread: &ThreadRecord) -> Value {
     })
 }
 
-fn error_json(error: &ThreadError) -> Value {
+pub(super) fn error_json(error: &ThreadError) -> Value {
     json!({
         "code": error.code,
         "message": error.message,
@@ -158,7 +139,7 @@ fn error_json(error: &ThreadError) -> Value {
     })
 }
 
-fn question_json(question: &QuestionRecord) -> Value {
+pub(super) fn question_json(question: &QuestionRecord) -> Value {
     json!({
         "id": question.id.as_str(),
         "value": question.payload,
@@ -187,7 +168,23 @@ pub fn thread_text(view: &ThreadView) -> String {
     if let Some(error) = &view.error {
         let node = error.node.as_ref().map(|node| format!(" in node {node}")).unwrap_or_default();
         text.push_str(&format!("\nfailed{node}: {} {}", visible(&error.code), visible(&error.message)));
-        text.push_str(&format!("\ncontinue with: holdpoint resume --thread {}", quoted(view.thread.as_str())));
+        let thread = quoted(view.thread.as_str());
+        match withheld_text(error) {
+            Some(withheld) => text.push_str(&format!(
+                "\nit would have done this, and nothing was sent:\n{withheld}\n\
+                 to have it done when you agree: holdpoint replay {thread} --from {} --effects ask",
+                short_id(&view.checkpoint)
+            )),
+            None => text.push_str(&format!("\ncontinue with: holdpoint resume --thread {thread}")),
+        }
+    }
+    if view.paused {
+        let next: Vec<&str> = view.next.iter().map(|node| node.as_str()).collect();
+        text.push_str(&format!(
+            "\npaused; next: {}\ncontinue with: holdpoint resume --thread {}",
+            next.join(", "),
+            quoted(view.thread.as_str())
+        ));
     }
     if !view.interrupts.is_empty() {
         text.push_str("\nwaits for:\n");

@@ -19,7 +19,14 @@ pub async fn run(context: &Context, arguments: BenchArguments) -> Result<u8, Fai
     let extent = Extent { threads: arguments.threads, concurrency: arguments.concurrency, nodes: arguments.nodes };
     let subjects = match arguments.subject {
         Some(subject) => vec![subject],
-        None => vec![BenchSubject::Nodes, BenchSubject::Supersteps, BenchSubject::Refund],
+        None => vec![
+            BenchSubject::Nodes,
+            BenchSubject::Supersteps,
+            BenchSubject::Refund,
+            BenchSubject::History,
+            BenchSubject::FanOut,
+            BenchSubject::Listing,
+        ],
     };
     let mut figures = Vec::new();
     for subject in subjects {
@@ -28,6 +35,9 @@ pub async fn run(context: &Context, arguments: BenchArguments) -> Result<u8, Fai
             BenchSubject::Nodes => bench::nodes(&extent).await?,
             BenchSubject::Supersteps => bench::supersteps(&extent).await?,
             BenchSubject::Refund => bench::refund(&extent).await?,
+            BenchSubject::History => bench::history(&extent).await?,
+            BenchSubject::FanOut => bench::fan_out(&extent).await?,
+            BenchSubject::Listing => bench::listing(&extent).await?,
         });
     }
     if context.json {

@@ -1,9 +1,8 @@
 //! `holdpoint replay`.
 
-use crate::cli::arguments::ReplayArguments;
-use crate::cli::commands::history::checkpoint_id;
-use crate::cli::context::{Context, thread_id};
-use crate::cli::output::{self, Progress};
+use crate::cli::context::{Context, checkpoint_of, thread_id};
+use crate::cli::session;
+use crate::cli::time_arguments::ReplayArguments;
 use crate::failure::Failure;
 
 /// Runs a thread again from one of its checkpoints.
@@ -11,13 +10,14 @@ use crate::failure::Failure;
 /// # Errors
 /// Unknown names, a thread that another worker advances, and the store's.
 pub async fn run(context: &Context, arguments: ReplayArguments) -> Result<u8, Failure> {
-    let thread = thread_id(&arguments.thread)?;
-    let from = checkpoint_id(&arguments.from)?;
-    let host = context.existing_host()?;
-    let progress = Progress::begin(format!("replaying thread {thread}"), context.json);
-    let view = host.engine.replay(&thread, &from).await.map_err(|error| Failure::from_engine(&error))?;
-    drop(progress);
-    let exit = output::report_thread(&view, context.json);
-    output::deliver_due(&host).await;
-    Ok(exit)
+    let ReplayArguments { thread, thread_option, from, effects, run } = arguments;
+    let name = thread.or(thread_option).unwrap_or_default();
+    session::run(context, &run, effects, format!("replaying thread {name}"), async |options| {
+        let thread = thread_id(&name)?;
+        let host = context.existing_host()?;
+        let from = checkpoint_of(&host, &thread, &from).await?;
+        let view = host.engine.with_options(options).replay(&thread, &from).await;
+        Ok((host, view.map_err(|error| Failure::from_engine(&error))?))
+    })
+    .await
 }

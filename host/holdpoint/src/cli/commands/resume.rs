@@ -1,37 +1,55 @@
 //! `holdpoint resume`.
 
 use holdpoint_engine::{Answers, Input};
-use holdpoint_graph::ids::is_answer_map;
+use holdpoint_graph::ids::{NodeName, is_answer_map};
+use holdpoint_graph::nodes::{Command, Destination};
 use serde_json::Value;
 
 use crate::cli::arguments::ResumeArguments;
-use crate::cli::context::{Context, actor, json_argument, thread_id};
-use crate::cli::output::{self, Progress};
+use crate::cli::context::{Context, actor, json_argument, object_argument, thread_id};
+use crate::cli::run_flags::not_a_node;
+use crate::cli::session;
 use crate::failure::Failure;
 
-/// Answers, gives input, or continues.
+/// Answers, commands, gives input, or continues.
 ///
 /// # Errors
 /// Every refusal of strict resume; then nothing was written.
 pub async fn run(context: &Context, arguments: ResumeArguments) -> Result<u8, Failure> {
-    let thread = thread_id(&arguments.thread)?;
-    let answers = answers(&arguments)?;
-    let input = match &arguments.input {
-        Some(text) => Some(Input { values: json_argument("--input", text)?, supersede: arguments.supersede }),
-        None => None,
-    };
-    let host = context.existing_host()?;
-    let progress = Progress::begin(format!("resuming thread {thread}"), context.json);
-    let view = match (answers, input) {
-        (Some(answers), _) => host.engine.answer(&thread, &answers, &actor(arguments.by)).await,
-        (None, Some(input)) => host.engine.input(&thread, input).await,
-        (None, None) => host.engine.proceed(&thread).await,
-    };
-    drop(progress);
-    let view = view.map_err(|error| Failure::from_engine(&error))?;
-    let exit = output::report_thread(&view, context.json);
-    output::deliver_due(&host).await;
-    Ok(exit)
+    let what = format!("resuming thread {}", arguments.thread);
+    session::run(context, &arguments.run, None, what, async |options| {
+        let thread = thread_id(&arguments.thread)?;
+        let answers = answers(&arguments)?;
+        let command = command(&arguments)?;
+        let input = match &arguments.input {
+            Some(text) => Some(Input { values: json_argument("--input", text)?, supersede: arguments.supersede }),
+            None => None,
+        };
+        let host = context.existing_host()?;
+        let engine = host.engine.with_options(options);
+        let by = actor(arguments.by.clone());
+        let view = match (answers, command, input) {
+            (answers, Some(command), _) => engine.command(&thread, answers.as_ref(), command, &by).await,
+            (Some(answers), None, _) => engine.answer(&thread, &answers, &by).await,
+            (None, None, Some(input)) => engine.input(&thread, input).await,
+            (None, None, None) => engine.proceed(&thread).await,
+        };
+        Ok((host, view.map_err(|error| Failure::from_engine(&error))?))
+    })
+    .await
+}
+
+/// What `--update` and `--goto` say.
+fn command(arguments: &ResumeArguments) -> Result<Option<Command>, Failure> {
+    if arguments.update.is_none() && arguments.goto.is_empty() {
+        return Ok(None);
+    }
+    let update = arguments.update.as_deref().map(|text| object_argument("--update", text)).transpose()?;
+    let goto = arguments.goto.iter().map(|name| match NodeName::parse(name.as_str()) {
+        Ok(name) => Ok(Destination::Node(name.to_string())),
+        Err(error) => Err(not_a_node("--goto", &error)),
+    });
+    Ok(Some(Command { update: update.unwrap_or_default(), goto: goto.collect::<Result<_, _>>()? }))
 }
 
 /// An object whose every key is a question id is a map of answers in either option (LangGraph's rule); `--answers` takes nothing else.

@@ -1,5 +1,6 @@
 //! `holdpoint threads`.
 
+use holdpoint_graph::ids::GraphName;
 use holdpoint_store::{ThreadFilter, ThreadStatus};
 use serde_json::{Value, json};
 
@@ -8,16 +9,19 @@ use crate::cli::context::{Context, thread_id};
 use crate::cli::output;
 use crate::failure::{EXIT_DONE, Failure};
 
-/// Lists, shows or deletes threads.
+/// Lists, shows, migrates or deletes threads.
 ///
 /// # Errors
 /// Unknown names, and the store's.
 pub async fn run(context: &Context, arguments: ThreadsArguments) -> Result<u8, Failure> {
     match arguments.command {
-        None => list(context, ThreadFilter { status: None, limit: 50, offset: 0 }).await,
-        Some(ThreadsCommand::List { status, limit, offset }) => {
+        None => list(context, ThreadFilter { limit: 50, ..ThreadFilter::default() }).await,
+        Some(ThreadsCommand::List { status, graph, limit, offset }) => {
             let status = status.as_deref().map(parse_status).transpose()?;
-            list(context, ThreadFilter { status, limit, offset }).await
+            let graph_name = graph.map(GraphName::parse).transpose().map_err(|error| {
+                Failure::invalid("HP0726", error.to_string(), "name a graph as its file does: `name = \"…\"`")
+            })?;
+            list(context, ThreadFilter { status, graph_name, limit, offset }).await
         }
         Some(ThreadsCommand::Show { thread }) => {
             let host = context.existing_host()?;
@@ -25,6 +29,7 @@ pub async fn run(context: &Context, arguments: ThreadsArguments) -> Result<u8, F
             output::report_thread(&view, context.json);
             Ok(EXIT_DONE)
         }
+        Some(ThreadsCommand::Migrate { thread, to }) => super::migrate::run(context, &thread, &to).await,
         Some(ThreadsCommand::Delete { thread }) => {
             let host = context.existing_host()?;
             let id = thread_id(&thread)?;
