@@ -392,3 +392,39 @@ async fn a_pruned_thread_can_be_copied_and_replayed() {
     let view = world.engine.replay(&other, &middle).await.unwrap();
     assert_eq!(view.values["log"], json!(["a", "b", "c"]));
 }
+
+#[tokio::test]
+async fn unnamed_operations_of_a_replay_are_those_of_the_branch_that_it_repeats() {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+    let seen: Arc<Mutex<BTreeMap<String, Vec<String>>>> = Arc::default();
+    let notes = |name: &'static str| {
+        let seen = Arc::clone(&seen);
+        move |call: &holdpoint_graph::nodes::NodeCall| {
+            seen.lock().unwrap().entry(name.to_owned()).or_default().push(call.task.operations.to_string());
+            update(json!({ "log": [name] }))
+        }
+    };
+    let nodes = FakeNodes::default().with("a", notes("a")).with("b", notes("b")).with("c", notes("c"));
+    let world = World::new(nodes);
+    let graph = world.deploy(&chain()).await;
+    world.run(&graph, json!({})).await.unwrap();
+    let (input, before_b) = (at(&world, -1).await, at(&world, 1).await);
+    // From the input, from the middle, in a copy, and after an update that keeps what was next.
+    world.engine.replay(&thread(), &input).await.unwrap();
+    world.engine.replay(&thread(), &before_b).await.unwrap();
+    let other = ThreadId::parse("other").unwrap();
+    world.engine.copy(&thread(), &other).await.unwrap();
+    world.engine.replay(&other, &before_b).await.unwrap();
+    world.engine.fork(&thread(), &before_b, set(json!({ "log": ["x"] }), node("a"))).await.unwrap();
+    let all = seen.lock().unwrap().clone();
+    assert_eq!((all["a"].len(), all["b"].len(), all["c"].len()), (2, 5, 5));
+    for (name, operations) in &all {
+        assert!(operations[..2].iter().all(|one| *one == operations[0]), "{name}: {operations:?}");
+    }
+    assert!(all["b"].iter().all(|one| *one == all["b"][0]), "{all:?}");
+    assert!(all["c"][..4].iter().all(|one| *one == all["c"][0]), "{all:?}");
+    // A new turn is another place.
+    world.run(&graph, json!({})).await.unwrap();
+    assert!(seen.lock().unwrap()["b"].last() != all["b"].last());
+}

@@ -175,7 +175,10 @@ impl Random {
     /// The next step. `at_once` says that tasks run at once: then a worker dies only where their order does not matter.
     pub(crate) fn step(&mut self, facts: &[Fact; 3], at_once: bool) -> Step {
         let thread = self.below(3);
-        let fact = facts[thread];
+        let mut fact = facts[thread];
+        if fact.status.is_none() {
+            fact.graph = self.below(3);
+        }
         let nodes = NODES[fact.graph];
         let (fault, at) =
             (self.pick(&[Fault::Before, Fault::After]), if at_once { 1 } else { 1 + self.below(6) as u64 });
@@ -187,7 +190,7 @@ impl Random {
         let (before, after) = (breakpoints(10), breakpoints(10));
         Step {
             advance_ms: self.pick(&[0, 1, 700, 700, 3_000, 3_000, 9_000, 40_000, 40_000, 4_000_000]),
-            weather: self.weather(),
+            weather: self.weather(fact.graph),
             cut: self.one_in(5).then_some((at, fault)),
             gone: self.one_in(2),
             before,
@@ -200,30 +203,32 @@ impl Random {
         }
     }
 
-    fn weather(&mut self) -> Weather {
+    /// What the nodes of the graph would notice.
+    fn weather(&mut self, graph: usize) -> Weather {
         use Weather::{
             Astray, Broken, Contested, Endless, Faulty, Fine, Flaky, Limited, Lost, Moody, Odd, Shapeless, Trapped,
             Upward,
         };
-        if self.one_in(2) {
-            return Fine;
-        }
         let odd = Odd(self.below(BAD_WRITES.len()));
-        self.pick(&[
-            Broken, Flaky, Trapped, Limited, Faulty, Lost, Lost, Astray, Upward, Moody, Contested, Shapeless, Endless,
-            odd, odd, odd,
-        ])
+        match (self.below(2), graph) {
+            (0, _) => Fine,
+            (_, 0) => self.pick(&[Lost, Lost, Moody, Endless, Endless, Astray, Upward]),
+            (_, 1) => self.pick(&[
+                odd, odd, odd, odd, Broken, Broken, Flaky, Trapped, Limited, Faulty, Lost, Astray, Upward, Shapeless,
+            ]),
+            _ => self.pick(&[Lost, Lost, Moody, Contested, Shapeless, Astray, Upward, Upward]),
+        }
     }
 
     fn action(&mut self, thread: usize, fact: Fact, nodes: &[&'static str]) -> Action {
         let Some(status) = fact.status else {
             return match self.below(12) {
-                0 => Action::Build { graph: self.below(3), supersteps: self.supersteps(nodes, true) },
+                0 => Action::Build { graph: fact.graph, supersteps: self.supersteps(nodes, true) },
                 1 => Action::Proceed,
                 2 => Action::Delete,
                 3 => Action::Copy { to: THREADS[(thread + 1) % 3] },
                 4 => Action::State { at: Place::Head },
-                _ => Action::Run { graph: self.graph(), input: self.input(), supersede: false },
+                _ => Action::Run { graph: fact.graph, input: self.input(), supersede: false },
             };
         };
         // What the thread waits for comes first, or scripts come nowhere.

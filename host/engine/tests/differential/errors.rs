@@ -34,7 +34,7 @@ errors! {
     OtherGraph: None,
     GraphUnavailable: None,
     CheckpointNotFound: None,
-    NotReplayable: None,
+    NotReplayable: Some("the checkpoint of every input has the record of what was given"),
     OperationNotFound: None,
     NotInDoubt: None,
     NotSettledYet: None,

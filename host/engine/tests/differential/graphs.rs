@@ -25,7 +25,7 @@ next = [{ when = "state.x >= 3", to = ["publish", "notify"] }, { when = "state.x
 [nodes.gate.interrupt]
 answer_schema = { type = "integer" }
 [nodes.rework]
-with = { do = "log" }
+with = { do = "wander" }
 interrupt_before = true
 next = "gate"
 [nodes.publish]

@@ -41,27 +41,42 @@ pub(crate) async fn read(store: &dyn Store, before: Vec<Seen>, touched: &str, wh
     for record in store.threads(&filter).await.unwrap() {
         let outline = store.outline(&record.id).await.unwrap();
         let operations = store.operations(&record.id).await.unwrap();
-        let as_before = before.remove(&record.id).filter(|before| {
-            let same = (&before.record, &before.outline, &before.operations) == (&record, &outline, &operations);
-            same && !whole && record.id.as_str() != touched
+        let before = before.remove(&record.id).filter(|_| !whole);
+        let same = before.as_ref().is_some_and(|before| {
+            (&before.record, &before.outline, &before.operations) == (&record, &outline, &operations)
         });
-        match as_before {
-            Some(before) => seen.push(before),
-            None => seen.push(read_thread(store, record, outline, operations).await),
+        match before {
+            Some(before) if same && record.id.as_str() != touched => seen.push(before),
+            before => seen.push(read_thread(store, before, record, outline, operations).await),
         }
     }
     seen
 }
 
+/// Namespaces where nothing was added and nothing waits are taken from `before`.
 async fn read_thread(
     store: &dyn Store,
+    before: Option<Seen>,
     record: ThreadRecord,
     outline: Vec<Outline>,
     operations: Vec<OperationRecord>,
 ) -> Seen {
-    let namespaces: BTreeSet<Namespace> = outline.iter().map(|found| found.checkpoint.namespace.clone()).collect();
+    let head = store.snapshot(&record.id, None).await.unwrap().unwrap();
+    let mut live = BTreeSet::new();
+    before.iter().map(|before| &before.head).chain([&head]).for_each(|head| collect(head, &mut live));
+    let mut known: HashMap<Namespace, Vec<Snapshot>> =
+        before.map(|before| before.histories.into_iter().collect()).unwrap_or_default();
+    let mut namespaces: BTreeMap<Namespace, Vec<CheckpointId>> = BTreeMap::new();
+    for Outline { checkpoint, .. } in &outline {
+        namespaces.entry(checkpoint.namespace.clone()).or_default().push(checkpoint.id.clone());
+    }
     let mut histories = Vec::new();
-    for namespace in namespaces {
+    for (namespace, ids) in namespaces {
+        let same = |known: &Vec<Snapshot>| known.iter().map(|found| &found.checkpoint.id).eq(&ids);
+        if let Some(known) = known.remove(&namespace).filter(|known| same(known) && !live.contains(&namespace)) {
+            histories.push((namespace, known));
+            continue;
+        }
         let filter = HistoryFilter { namespace: namespace.clone(), ..HistoryFilter::newest(100_000) };
         let mut snapshots = store.history(&record.id, &filter).await.unwrap();
         snapshots.reverse();
@@ -72,8 +87,13 @@ async fn read_thread(
     for operation in &operations {
         hits.extend(store.hits(&operation.key).await.unwrap());
     }
-    let head = store.snapshot(&record.id, None).await.unwrap().unwrap();
     Seen { record, head, outline, histories, operations, hits }
+}
+
+/// The namespaces of a head and of the runs of subgraphs that its unfinished tasks wait for.
+fn collect(snapshot: &Snapshot, live: &mut BTreeSet<Namespace>) {
+    live.insert(snapshot.checkpoint.namespace.clone());
+    snapshot.children.values().for_each(|child| collect(child, live));
 }
 
 /// Names by id. What has a name keeps it, also when it is no more.
