@@ -28,6 +28,7 @@ mod scenario_checks;
 mod shadow;
 mod slow_store;
 mod time_travel;
+mod verify;
 mod zombie;
 
 #[test]

@@ -45,9 +45,9 @@
 //!
 //! # Features
 //!
-//! `allocator`, on by default: on `wasm32` the SDK brings the global allocator. A node's first 128 KiB come from memory that it has from the start, and
-//! what is more from the standard allocator, so that most calls never ask the host for memory and cost half as much. Without the feature a node has the
-//! standard allocator, or the one that it declares itself.
+//! `allocator`, on by default: on `wasm32` the SDK brings the global allocator. A node's first 64 KiB come from memory that it has from the start, and
+//! what is more from the standard allocator, so that most calls never ask the host for memory. Without the feature a node has the standard allocator,
+//! or the one that it declares itself.
 
 mod command;
 mod cx;

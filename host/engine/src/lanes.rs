@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use holdpoint_store::TaskStatus;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -15,14 +16,17 @@ use crate::task::{self, Assignment, Context, TaskResult};
 /// After a task this long, a lane lets others of its thread go first: it may be computing.
 const LONG: Duration = Duration::from_millis(1);
 
+/// Results of quick tasks that a lane hands over together: waking the driver for each would cost as much as the task.
+const BATCH: usize = 32;
+
 /// See the module. Dropping it abandons what runs.
 pub(crate) struct Lanes {
     context: Arc<Context>,
     /// A std mutex: held for a push or a pop only.
     queue: Arc<Mutex<Queue>>,
-    results: mpsc::Receiver<Result<TaskResult, Error>>,
+    results: mpsc::Receiver<Vec<Result<TaskResult, Error>>>,
     /// Bounded by the number of lanes: when results are taken slowly, because they are being stored, lanes wait.
-    sender: mpsc::Sender<Result<TaskResult, Error>>,
+    sender: mpsc::Sender<Vec<Result<TaskResult, Error>>>,
     running: JoinSet<()>,
     lanes_max: usize,
     /// Tasks whose results were not taken yet.
@@ -74,15 +78,24 @@ impl Lanes {
         }
         let (context, queue, sender) = (Arc::clone(&self.context), Arc::clone(&self.queue), self.sender.clone());
         self.running.spawn(async move {
-            while let Some(assignment) = Queue::take(&queue) {
+            let mut done = Vec::new();
+            let mut next = Queue::take(&queue);
+            while let Some(assignment) = next {
                 let result = task::run(Arc::clone(&context), assignment).await;
-                let long = result.as_ref().is_ok_and(|result| result.elapsed > LONG);
-                if sender.send(result).await.is_err() {
-                    // Nobody wants the results any more.
-                    return;
-                }
-                if long {
-                    tokio::task::yield_now().await;
+                // What took time, had effects or asks somebody is handed over at once: it may have to be stored before the others end.
+                let quick = result.as_ref().is_ok_and(|result| {
+                    result.elapsed < LONG && !result.performed && result.record.status == TaskStatus::Done
+                });
+                done.push(result);
+                next = Queue::take(&queue);
+                if next.is_none() || !quick || done.len() >= BATCH {
+                    if sender.send(std::mem::take(&mut done)).await.is_err() {
+                        // Nobody wants the results any more.
+                        return;
+                    }
+                    if !quick {
+                        tokio::task::yield_now().await;
+                    }
                 }
             }
         });
@@ -93,17 +106,19 @@ impl Lanes {
     /// # Errors
     /// The first task's that could not be executed: the claim is over.
     pub(crate) async fn next(&mut self) -> Result<Vec<TaskResult>, Error> {
-        let mut results = Vec::new();
-        while self.open > 0 && results.is_empty() {
+        while self.open > 0 {
             tokio::select! {
                 biased;
-                received = self.results.recv_many(&mut results, self.lanes_max) => self.open -= received,
+                Some(results) = self.results.recv() => {
+                    self.open -= results.len();
+                    return results.into_iter().collect();
+                }
                 Some(ended) = self.running.join_next() => if let Err(error) = ended {
                     // A panic in the host's own code: the claim ends here, what is stored stays.
                     std::panic::resume_unwind(error.into_panic());
                 }
             }
         }
-        results.into_iter().collect()
+        Ok(Vec::new())
     }
 }

@@ -220,3 +220,24 @@ async fn an_operation_in_doubt_is_settled_first() {
     let to = second(&world, &text).await;
     assert!(matches!(world.engine.migrate(&thread(), &to).await, Err(Error::NotFinished { .. })));
 }
+
+#[tokio::test]
+async fn who_has_arrived_at_a_join_has_to_be_waited_for() {
+    let text = format!(
+        "start = [\"asks\", \"done\"]\n{LOG}[nodes.asks]\nnext = \"more\"\n[nodes.more]\n[nodes.done]\n[nodes.last]\njoin = [\"done\", \"more\"]\n"
+    );
+    let world = World::new(nodes(&Change::default()).with("more", |call| match ask(call, 0, json!("more?")) {
+        Ok(answer) => update(json!({ "log": [answer] })),
+        Err(question) => question,
+    }));
+    let deployment = world.deploy(&text).await;
+    world.run(&deployment, json!({})).await.unwrap();
+    world.engine.answer(&thread(), &Answers::Bare(json!("yes")), "ana").await.unwrap();
+    let to = second(&world, &text.replace("join = [\"done\", \"more\"]", "join = [\"more\"]")).await;
+    let [only] = differences(&world, &to).await.try_into().unwrap();
+    assert_eq!(only, "node last does not wait for node done, which has arrived");
+    let to = second(&world, &text).await;
+    world.engine.migrate(&thread(), &to).await.unwrap();
+    let view = world.engine.answer(&thread(), &Answers::Bare(json!("and more")), "ana").await.unwrap();
+    assert_eq!(view.values["log"], json!(["yes", "done", "and more", "last of 2"]));
+}

@@ -20,8 +20,8 @@
 pub mod host;
 
 pub mod deploy;
-pub mod shadow;
 pub mod fixture;
+pub mod shadow;
 pub mod system;
 
 pub mod node_build;

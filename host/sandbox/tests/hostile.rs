@@ -319,7 +319,8 @@ async fn nothing_survives_a_call() {
     }
 }
 
-/// Counts what it finds in its memory and table beyond what is its own, then fills both. With this many pages more than it begins with.
+/// Counts what it finds in its memory and table beyond what is its own, fills both, and answers the count and the memory's last bytes. Has this many
+/// pages more than others begin with.
 fn filler(pages: u32) -> Vec<u8> {
     run(&format!(
         "(local $at i32) (local $found i32) (drop (memory.grow (i32.const {pages})))
@@ -336,21 +337,24 @@ fn filler(pages: u32) -> Vec<u8> {
            (local.set $at (i32.add (local.get $at) (i32.const 1)))
            (br_if $next (i32.lt_u (local.get $at) (table.size $t))))
          (i32.store (i32.const 640) (local.get $found))
-         (call $hex (i32.const 640) (i32.const 4)) (call $done)"
+         (i32.store (i32.const 644) (i32.load (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 8))))
+         (call $hex (i32.const 640) (i32.const 8)) (call $done)"
     ))
     .item("(table $t 5000 funcref) (elem declare func $done)")
     .build()
 }
 
-/// One slot for all: whatever a call leaves there, neither its own component nor another sees it, with as much memory or more.
+/// Few slots for several components, one call at a time: whatever a call leaves there, neither its own component nor another sees it, with as much
+/// memory or more.
 #[tokio::test]
 async fn a_call_that_fills_its_memory_leaves_it_empty() {
     for allocation in [Allocation::Pooled, Allocation::OnDemand] {
-        let bench = Bench::with(Options { allocation, concurrency_max: 1, ..Options::default() });
+        // A memory and two tables each: the slots of one instance.
+        let bench = Bench::with(Options { allocation, concurrency_max: 2, ..Options::default() });
         let components: Vec<_> = [0, 1, 3, 64].map(|pages| bench.shelf.put(&filler(pages))).into();
         for index in [3, 3, 0, 0, 2, 1, 2, 0, 3, 1] {
             let outcome = bench.report(call(components[index].clone())).await.outcome;
-            assert_eq!(update(outcome), json!({"hex": "00000000"}), "{allocation:?}, component {index}");
+            assert_eq!(update(outcome), json!({"hex": "00000000ffffffff"}), "{allocation:?}, component {index}");
         }
     }
 }

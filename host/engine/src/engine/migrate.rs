@@ -104,6 +104,12 @@ fn fit(version: &Version, head: &Snapshot) -> Vec<String> {
     }
     let missing = standing_at(head).into_iter().filter(|node| version.node(node).is_none());
     differences.extend(missing.map(|node| format!("node {node} is not there")));
+    for (node, arrivals) in &head.checkpoint.joins {
+        let of = version.node(node).and_then(|node| node.join.as_ref()).map(|join| &join.of);
+        let gone = arrivals.arrived.iter().filter(|arrived| of.is_none_or(|of| !of.contains(arrived)));
+        differences
+            .extend(gone.map(|arrived| format!("node {node} does not wait for node {arrived}, which has arrived")));
+    }
     // A value as one write that replaces what there is: refused for everything for which the value itself would be.
     let values: Map<String, Value> = head
         .values

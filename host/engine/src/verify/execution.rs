@@ -10,11 +10,11 @@ use holdpoint_graph::operation::OperationState;
 use holdpoint_store::{OperationFilter, QuestionRecord, TaskRecord, TaskStatus};
 use serde_json::{Value, json};
 
+use super::quiet::RefusingJournal;
 use super::step::Step;
 use super::{Reason, Verdict, command_json, error_json};
 use crate::engine::operation_of;
 use crate::error::Error;
-use crate::ledger::{Ledger, TaskScribe};
 use crate::plan::PlannedTask;
 use crate::task::{Assignment, failure_record, node_call};
 
@@ -72,18 +72,8 @@ impl Step<'_> {
             }),
             _ => None,
         };
-        let checker = self.checker;
-        let ledger =
-            Ledger::dry(Arc::clone(&checker.store), Arc::clone(&checker.clock), self.author.clone(), thread.epoch);
-        let journal = TaskScribe {
-            ledger: Arc::new(ledger),
-            task: assignment.planned.id.clone(),
-            node: assignment.planned.node.clone(),
-            namespace: self.checkpoint.namespace.clone(),
-            step: assignment.step(),
-        };
-        let call = node_call(identity.clone(), &assignment, node, component, Arc::new(journal));
-        let outcome = checker.nodes.run(call).await.outcome;
+        let call = node_call(identity.clone(), &assignment, node, component, Arc::new(RefusingJournal));
+        let outcome = self.checker.nodes.run(call).await.outcome;
         if is_time_limit(&outcome) {
             return Ok(Verdict::Skipped(Reason::TimeLimit));
         }

@@ -19,7 +19,7 @@ impl Nodes for QuietNodes {
 }
 
 /// Stores nothing and passes nothing on: what a node says while it is looked at, it has said before.
-struct RefusingJournal;
+pub(super) struct RefusingJournal;
 
 #[async_trait]
 impl TaskJournal for RefusingJournal {

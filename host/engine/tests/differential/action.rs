@@ -165,10 +165,11 @@ impl Random {
 }
 
 /// The nodes of each graph.
-const NODES: [&[&str]; 3] = [
+const NODES: [&[&str]; 4] = [
     &["draft", "gate", "rework", "publish", "notify", "spin"],
     &["fan", "work", "gather", "side", "risky", "rescue", "meet", "all", "last"],
     &["open", "call", "kept", "bare", "deep", "close"],
+    &["side", "risky", "spin", "turn", "pay"],
 ];
 
 impl Random {
@@ -177,7 +178,7 @@ impl Random {
         let thread = self.below(3);
         let mut fact = facts[thread];
         if fact.status.is_none() {
-            fact.graph = self.below(3);
+            fact.graph = self.graph();
         }
         let nodes = NODES[fact.graph];
         let (fault, at) =
@@ -188,10 +189,17 @@ impl Random {
             _ => Vec::new(),
         };
         let (before, after) = (breakpoints(10), breakpoints(10));
+        let action = match self.action(thread, fact, nodes) {
+            // What else runs at once would race with the one that takes over.
+            Action::Zombie if at_once => Action::Proceed,
+            action => action,
+        };
+        let cut = self.one_in(5).then_some((at, fault));
         Step {
             advance_ms: self.pick(&[0, 1, 700, 700, 3_000, 3_000, 9_000, 40_000, 40_000, 4_000_000]),
             weather: self.weather(fact.graph),
-            cut: self.one_in(5).then_some((at, fault)),
+            // Of two workers in a race, either may be the one that writes first.
+            cut: cut.filter(|_| !matches!(action, Action::Race { .. })),
             gone: self.one_in(2),
             before,
             after,
@@ -199,7 +207,7 @@ impl Random {
             metadata: if self.one_in(6) { json!({ "user": self.pick(&["ana", "bob"]) }) } else { json!({}) },
             drain: self.one_in(12),
             thread: THREADS[thread],
-            action: self.action(thread, fact, nodes),
+            action,
         }
     }
 
@@ -212,11 +220,10 @@ impl Random {
         let odd = Odd(self.below(BAD_WRITES.len()));
         match (self.below(2), graph) {
             (0, _) => Fine,
-            (_, 0) => self.pick(&[Lost, Lost, Moody, Endless, Endless, Astray, Upward]),
-            (_, 1) => self.pick(&[
-                odd, odd, odd, odd, Broken, Broken, Flaky, Trapped, Limited, Faulty, Lost, Astray, Upward, Shapeless,
-            ]),
-            _ => self.pick(&[Lost, Lost, Moody, Contested, Shapeless, Astray, Upward, Upward]),
+            (_, 0) => self.pick(&[Lost, Lost, Moody, Endless, Endless, Endless, Astray, Upward, Upward, Upward]),
+            (_, 1) => self.pick(&[odd, odd, Broken, Broken, Flaky, Trapped, Limited, Faulty, Lost, Astray, Shapeless]),
+            (_, 3) => self.pick(&[odd, odd, odd, odd, odd, Lost, Lost, Astray, Upward, Endless, Trapped, Limited]),
+            _ => self.pick(&[Lost, Lost, Lost, Moody, Contested, Contested, Shapeless, Astray, Upward, Upward]),
         }
     }
 
@@ -233,13 +240,14 @@ impl Random {
         };
         // What the thread waits for comes first, or scripts come nowhere.
         match (status, self.below(10)) {
+            (_, 0) if fact.in_doubt => return Action::Delete,
+            (_, 1..4) if fact.in_doubt => return self.settle(),
             (_, 0..3) if fact.pending > 0 => return self.answer(),
-            (ThreadStatus::Interrupted, 0..3) if fact.pending == 0 && !fact.in_doubt => return Action::Proceed,
-            (ThreadStatus::Interrupted, 0..3) if fact.in_doubt => return self.settle(),
+            (ThreadStatus::Interrupted, 0..3) if fact.pending == 0 => return Action::Proceed,
             (ThreadStatus::Running | ThreadStatus::Failed, 0..4) => return Action::Proceed,
             _ => {}
         }
-        match self.below(44) {
+        match self.below(48) {
             0..4 => Action::Input { input: self.input(), supersede: self.one_in(2) },
             4..6 => Action::Run {
                 graph: if self.one_in(3) { 9 } else { self.graph() },
@@ -253,8 +261,8 @@ impl Random {
                 Action::Command {
                     answer,
                     update: if self.one_in(5) { json!({ "x": "no" }) } else { json!({ "log": ["said"] }) },
-                    goto: self.one_in(2).then(|| if self.one_in(5) { "nope" } else { self.pick(nodes) }),
-                    sent: self.one_in(3).then(|| json!({ "prompt": 1 })),
+                    goto: (!self.one_in(4)).then(|| if self.one_in(6) { "nope" } else { self.pick(nodes) }),
+                    sent: self.one_in(2).then(|| json!({ "prompt": 1 })),
                 }
             }
             15..18 => Action::Proceed,
@@ -265,7 +273,7 @@ impl Random {
             32..34 => self.settle(),
             34 => Action::Delete,
             35..37 => Action::Prune {
-                delete: self.one_in(4),
+                delete: self.one_in(3),
                 older_than_ms: self.pick(&[None, Some(5_000)]),
                 dry_run: self.one_in(4),
             },
@@ -277,13 +285,14 @@ impl Random {
                 before: self.one_in(2).then(|| self.below(20)),
             },
             41 => Action::Race { value: self.value() },
-            42 => Action::Zombie,
+            42..45 => Action::Zombie,
+            45 => Action::Delete,
             _ => Action::Build { graph: self.graph(), supersteps: self.supersteps(nodes, true) },
         }
     }
 
     fn graph(&mut self) -> usize {
-        self.below(3)
+        self.below(NODES.len())
     }
 
     fn input(&mut self) -> Value {
@@ -292,6 +301,7 @@ impl Random {
             1 => json!({ "x": "text" }),
             2 => json!({ "nowhere": 1 }),
             3 => json!({}),
+            4..6 => json!({ "y": self.pick(&[json!(1), json!(5), Value::Null]) }),
             _ => json!({ "log": ["in"], "x": self.below(4) }),
         }
     }
@@ -300,8 +310,8 @@ impl Random {
         match self.below(14) {
             0 => Value::Null,
             1 => json!("text"),
-            2 => json!(-1),
-            3 => json!(13),
+            2..4 => json!(-1),
+            4..6 => json!(13),
             _ => json!(self.below(5)),
         }
     }
@@ -321,7 +331,7 @@ impl Random {
     }
 
     fn settle(&mut self) -> Action {
-        Action::Settle { pick: self.below(12), word: self.below(4), reason: self.pick(&["seen", "seen", "seen", " "]) }
+        Action::Settle { pick: self.below(6), word: self.below(4), reason: self.pick(&["seen", "seen", "seen", " "]) }
     }
 
     fn place(&mut self, head: bool) -> Place {
@@ -361,20 +371,20 @@ impl Random {
     }
 
     fn said(&mut self, nodes: &[&'static str]) -> Said {
-        let values = match self.below(12) {
+        let values = match self.below(16) {
             0 => json!({ "x": "no" }),
             1 => json!({ "x": null }),
             2 => json!({ "x": -1 }),
             3 => json!({ "log": { "__overwrite__": [] } }),
-            _ => json!({ "log": ["by hand"], "x": self.below(4) }),
+            _ => json!({ "log": ["by hand"] }),
         };
-        let as_node = match self.below(10) {
+        let as_node = match self.below(12) {
             0..3 => None,
             3 => Some("nope"),
             4 => self.pick(&[Some("END"), Some("__copy__"), Some("__input__"), None]),
             _ => Some(self.pick(nodes)),
         };
-        let goto = self.one_in(8).then(|| if self.one_in(4) { "nope" } else { self.pick(nodes) });
+        let goto = self.one_in(3).then(|| if self.one_in(8) { "nope" } else { self.pick(nodes) });
         Said { values: (!self.one_in(6)).then_some(values), as_node, goto }
     }
 }

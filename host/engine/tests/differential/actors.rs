@@ -320,7 +320,7 @@ impl Actors {
             epoch: call.task.epoch,
             begun_at_ms: now_ms,
             send_by_ms: Some(now_ms + 2_000),
-            settles_at_ms: Some(now_ms + 5_000),
+            settles_at_ms: Some(now_ms + 20_000),
             notes: Vec::new(),
         }
     }

@@ -21,7 +21,7 @@ cache = { ttl = "1h" }
 next = "gate"
 [nodes.gate]
 with = { do = "ask", questions = 2, keeps = true }
-next = [{ when = "state.x >= 3", to = ["publish", "notify"] }, { when = "state.x >= 1", to = "rework" }, { when = "state.x == 0", to = "END" }]
+next = [{ when = "state.x >= 2", to = ["publish", "notify"] }, { when = "state.x == 1", to = "rework" }, { when = "state.x == 0", to = "END" }]
 [nodes.gate.interrupt]
 answer_schema = { type = "integer" }
 [nodes.rework]
@@ -67,12 +67,36 @@ with = { do = "log" }
 join = { of = ["side", "risky", "rescue"], need = 2, within = "10s" }
 next = "last"
 [nodes.all]
-with = { do = "pay", class = "idempotent" }
+with = { do = "pay", class = "idempotent", scope = "global" }
 join = ["side", "gather"]
 next = "last"
 [nodes.last]
 with = { do = "wander" }
 defer = true
+"#;
+
+/// Where a step can go wrong at once, in every way in which it can.
+const WILD: &str = r#"start = ["side", "risky", "spin", "turn"]
+recursion_limit = 6
+[state]
+log = { type = "array", reducer = "append" }
+x = { type = "integer", default = 0 }
+y = { type = ["integer", "null"], default = 2 }
+sum = { type = "integer", reducer = "add" }
+same = { type = ["integer", "null"], reducer = "any" }
+left = { managed = "remaining_steps" }
+last = { managed = "is_last_step" }
+[nodes.side]
+with = { do = "write", values = { sum = 2 } }
+[nodes.risky]
+with = { do = "risky" }
+[nodes.spin]
+with = { do = "spin" }
+[nodes.turn]
+with = { do = "wander" }
+next = [{ when = "state.y > 3", to = "END" }, { when = "state.y > 1", to = "pay" }]
+[nodes.pay]
+with = { do = "pay" }
 "#;
 
 /// Subgraphs of all three modes, sent and reached by edges.
@@ -138,7 +162,7 @@ const PLAIN: &str = r#"start = "one"
 log = { type = "array", reducer = "append" }
 x = { type = "integer", default = 0 }
 [nodes.one]
-with = { do = "pay" }
+with = { do = "pay", scope = "global" }
 next = "two"
 [nodes.two]
 with = { do = "shy" }
@@ -164,6 +188,7 @@ pub(crate) async fn deploy(engine: &Engine) -> Vec<Deployment> {
         engine.deploy(graph(REVIEW)).await.unwrap(),
         engine.deploy(graph(SPREAD)).await.unwrap(),
         engine.deploy(nest).await.unwrap(),
+        engine.deploy(graph(WILD)).await.unwrap(),
     ]
 }
 

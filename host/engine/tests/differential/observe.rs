@@ -18,6 +18,8 @@ pub(crate) struct Seen {
     pub(crate) histories: Vec<(Namespace, Vec<Snapshot>)>,
     pub(crate) operations: Vec<OperationRecord>,
     pub(crate) hits: Vec<OperationHit>,
+    /// What was told of it.
+    lines: Vec<String>,
 }
 
 impl Seen {
@@ -87,7 +89,7 @@ async fn read_thread(
     for operation in &operations {
         hits.extend(store.hits(&operation.key).await.unwrap());
     }
-    Seen { record, head, outline, histories, operations, hits }
+    Seen { record, head, outline, histories, operations, hits, lines: Vec::new() }
 }
 
 /// The namespaces of a head and of the runs of subgraphs that its unfinished tasks wait for.
@@ -239,53 +241,59 @@ impl Cache {
 /// All that can be seen, line by line. Where tasks ran at once, what came in the order of their ends is sorted.
 pub(crate) async fn tell(
     engine: &Engine,
-    threads: &[Seen],
+    threads: &mut [Seen],
     names: &Names,
     cache: &mut Cache,
     at_once: bool,
 ) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut all = Vec::new();
     for seen in threads {
-        let id = &seen.record.id;
-        lines.push(names.named(&format!("thread {:?}", seen.record)));
-        let mut view = engine.view(id).await.unwrap();
-        let mut interrupts: Vec<String> =
-            view.interrupts.drain(..).map(|interrupt| names.named(&format!("{interrupt:?}"))).collect();
-        if at_once {
-            interrupts.sort();
+        if seen.lines.is_empty() {
+            seen.lines = tell_thread(engine, seen, names, cache, at_once).await;
         }
-        lines.push(names.named(&format!("view {view:?} waits for {interrupts:?}")));
-        let live = engine.state(id, None).await.unwrap();
-        lines.push(format!("live values {:?} next {:?}", live.values, live.next));
-        for task in live.tasks {
-            let pending: BTreeSet<String> =
-                task.questions.iter().map(|question| names.named(&format!("{question:?}"))).collect();
-            lines.push(
-                names.named(&format!("live task {:?} {:?} {:?} {pending:?}", task.path, task.status, task.result)),
-            );
-            let inner = task.state.map(|state| (state.values, state.next, state.tasks.len()));
-            lines.push(names.named(&format!("live run {inner:?}")));
-        }
-        snapshot(&mut lines, &seen.head, names, at_once, "head");
-        let mut histories: Vec<_> =
-            seen.histories.iter().map(|(space, found)| (names.named(space.as_str()), found)).collect();
-        histories.sort_by(|left, right| left.0.cmp(&right.0));
-        for (namespace, snapshots) in histories {
-            lines.push(format!("namespace {namespace}"));
-            for found in snapshots {
-                lines.extend(cache.lines(found, names, at_once, &namespace));
-            }
-        }
-        for entry in engine.history(id, None, 100_000).await.unwrap() {
-            let tasks: Vec<_> =
-                entry.tasks.iter().map(|task| (&task.status, &task.result, task.questions.len())).collect();
-            lines.push(names.named(&format!("history {} {:?} {tasks:?}", entry.checkpoint, entry.next)));
-        }
-        let operations = seen.operations.iter().map(|record| format!("operation {record:?}"));
-        let hits = seen.hits.iter().map(|hit| format!("hit {hit:?}"));
-        lines.extend(ordered(operations, names, at_once));
-        lines.extend(ordered(hits, names, at_once));
+        all.extend(seen.lines.iter().cloned());
     }
+    all
+}
+
+async fn tell_thread(engine: &Engine, seen: &Seen, names: &Names, cache: &mut Cache, at_once: bool) -> Vec<String> {
+    let id = &seen.record.id;
+    let mut lines = Vec::new();
+    lines.push(names.named(&format!("thread {:?}", seen.record)));
+    let mut view = engine.view(id).await.unwrap();
+    let mut interrupts: Vec<String> =
+        view.interrupts.drain(..).map(|interrupt| names.named(&format!("{interrupt:?}"))).collect();
+    if at_once {
+        interrupts.sort();
+    }
+    lines.push(names.named(&format!("view {view:?} waits for {interrupts:?}")));
+    let live = engine.state(id, None).await.unwrap();
+    lines.push(format!("live values {:?} next {:?}", live.values, live.next));
+    for task in live.tasks {
+        let pending: BTreeSet<String> =
+            task.questions.iter().map(|question| names.named(&format!("{question:?}"))).collect();
+        lines.push(names.named(&format!("live task {:?} {:?} {:?} {pending:?}", task.path, task.status, task.result)));
+        let inner = task.state.map(|state| (state.values, state.next, state.tasks.len()));
+        lines.push(names.named(&format!("live run {inner:?}")));
+    }
+    snapshot(&mut lines, &seen.head, names, at_once, "head");
+    let mut histories: Vec<_> =
+        seen.histories.iter().map(|(space, found)| (names.named(space.as_str()), found)).collect();
+    histories.sort_by(|left, right| left.0.cmp(&right.0));
+    for (namespace, snapshots) in histories {
+        lines.push(format!("namespace {namespace}"));
+        for found in snapshots {
+            lines.extend(cache.lines(found, names, at_once, &namespace));
+        }
+    }
+    for entry in engine.history(id, None, 100_000).await.unwrap() {
+        let tasks: Vec<_> = entry.tasks.iter().map(|task| (&task.status, &task.result, task.questions.len())).collect();
+        lines.push(names.named(&format!("history {} {:?} {tasks:?}", entry.checkpoint, entry.next)));
+    }
+    let operations = seen.operations.iter().map(|record| format!("operation {record:?}"));
+    let hits = seen.hits.iter().map(|hit| format!("hit {hit:?}"));
+    lines.extend(ordered(operations, names, at_once));
+    lines.extend(ordered(hits, names, at_once));
     lines
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Outcome {
 pub(crate) struct World {
     pub(crate) watch: Arc<Watch>,
     actors: Actors,
+    /// Looks and does nothing.
+    reader: Engine,
     clock: Arc<FakeClock>,
     config: Config,
     at_once: bool,
@@ -81,21 +83,28 @@ impl World {
             quick: std::time::Duration::from_secs(3_600),
             run_ahead_max: 1,
         };
-        let mut world = Self {
+        let owners = Arc::new(FakeOwners { name: "author".into(), others_gone: AtomicBool::new(false) });
+        let reader = Engine::new(
+            Arc::clone(&watch) as Arc<dyn Store>,
+            Arc::new(actors.clone()) as Arc<dyn Nodes>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            owners as Arc<dyn Owners>,
+            config.clone(),
+        );
+        Self {
             watch,
             actors,
+            graphs: graphs::deploy(&reader).await,
+            reader,
             clock,
             config,
             at_once,
-            graphs: Vec::new(),
             workers: 1,
             names: Names::default(),
             threads: Vec::new(),
             cache: Cache::default(),
             told: Arc::default(),
-        };
-        world.graphs = graphs::deploy(&world.engine(0, true)).await;
-        world
+        }
     }
 
     /// An engine of worker `ahead` from the one at work.
@@ -131,8 +140,10 @@ impl World {
                 status: Some(seen.record.status),
                 graph: graph.unwrap_or(0),
                 pending: pending(&seen.head).len(),
-                in_doubt: !seen.operations.iter().all(|operation| operation.finished_at_ms.is_some())
-                    || seen.operations.iter().any(|operation| operation.state.name() == "in-doubt"),
+                in_doubt: seen
+                    .operations
+                    .iter()
+                    .any(|operation| ["in-doubt", "intended"].contains(&operation.state.name())),
             }
         })
     }
@@ -173,8 +184,8 @@ impl World {
 
     /// Everything that can be seen, line by line.
     pub(crate) async fn tell(&mut self) -> Vec<String> {
-        let engine = self.engine(0, true);
-        let mut lines = observe::tell(&engine, &self.threads, &self.names, &mut self.cache, self.at_once).await;
+        let Self { reader, threads, names, cache, at_once, .. } = self;
+        let mut lines = observe::tell(reader, threads, names, cache, *at_once).await;
         if !self.at_once {
             lines.push(format!("commits {}", self.watch.statistics().commits));
         }
@@ -311,7 +322,7 @@ impl World {
         Ok(match answer {
             Reply::Bare => Answers::Bare(value.clone()),
             Reply::One(index) => one(among(open(name), index)),
-            Reply::All => Answers::ById(open(name).into_iter().map(|id| (id, json!(3))).collect()),
+            Reply::All => Answers::ById(open(name).into_iter().map(|id| (id, value.clone())).collect()),
             Reply::Unknown => one(nobody()),
             Reply::Stale(index) => {
                 let settled = self.seen(name).into_iter().flat_map(Seen::snapshots).flat_map(|found| &found.questions);

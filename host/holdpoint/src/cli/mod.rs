@@ -35,7 +35,11 @@ pub fn main() -> ExitCode {
             return finish(Err(failure), json);
         }
     };
-    let outcome = runtime.block_on(run(arguments));
+    // On a worker of the runtime, not on this thread: the driver of a run and its tasks then wake each other without a switch of threads.
+    let outcome = match runtime.block_on(runtime.spawn(run(arguments))) {
+        Ok(outcome) => outcome,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
     finish(outcome, json)
 }
 

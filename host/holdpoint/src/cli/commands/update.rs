@@ -84,7 +84,10 @@ fn bulk_update(index: usize, given: &Value) -> Result<Update, Failure> {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(places)) => places
             .iter()
-            .map(|place| destination(place).ok_or_else(|| wrong("a place in goto is neither a node nor {\"node\", \"argument\"}")))
+            .map(|place| {
+                destination(place)
+                    .ok_or_else(|| wrong("a place in goto is neither a node nor {\"node\", \"argument\"}"))
+            })
             .collect::<Result<_, _>>()?,
         Some(_) => return Err(wrong("the goto of an update is not a list")),
     };
