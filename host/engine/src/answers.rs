@@ -1,6 +1,6 @@
 //! Which answer belongs to which question: strict resume (DESIGN 6.3, `reference` R18–R24 and hazards H1–H9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use holdpoint_graph::ids::{QuestionId, ThreadId};
 use holdpoint_graph::state::Schema;
@@ -62,15 +62,17 @@ pub fn match_answers<'a>(
             if map.is_empty() {
                 return Err(Error::NoAnswers);
             }
+            let known: HashSet<&QuestionId> = questions.iter().map(|question| &question.id).collect();
+            let elsewhere: Vec<QuestionId> = map.keys().filter(|id| !known.contains(id)).cloned().collect();
             let mut accepted = Vec::new();
-            let mut elsewhere = Vec::new();
-            for (id, value) in map {
-                match questions.iter().find(|question| question.id == *id) {
-                    Some(question) if question.status == QuestionStatus::Pending => {
-                        accepted.push((question, value.clone()));
+            // In order of asking, so that of several things that are wrong the first is told.
+            for question in questions {
+                match map.get(&question.id) {
+                    Some(value) if question.status == QuestionStatus::Pending => {
+                        accepted.push((question, value.clone()))
                     }
-                    Some(question) => return Err(Error::AlreadySettled(Box::new(question.clone()))),
-                    None => elsewhere.push(id.clone()),
+                    Some(_) => return Err(Error::AlreadySettled(Box::new(question.clone()))),
+                    None => {}
                 }
             }
             if !elsewhere.is_empty() {

@@ -286,15 +286,16 @@ fn interrupts(snapshot: &Snapshot) -> Vec<Interrupt> {
         .iter()
         .filter(|task| task.status == TaskStatus::InDoubt && !snapshot.children.contains_key(&task.id))
         .map(|task| in_doubt(task, snapshot));
-    let mut children: Vec<&Snapshot> = snapshot.children.values().collect();
-    children.sort_by_key(|child| path_of(child, snapshot));
-    questions.chain(doubts).chain(children.into_iter().flat_map(interrupts)).collect()
+    questions.chain(doubts).chain(children_in_order(snapshot).into_iter().flat_map(interrupts)).collect()
 }
 
-/// The path of the task that runs a subgraph.
-fn path_of<'a>(child: &Snapshot, snapshot: &'a Snapshot) -> &'a str {
-    let task = snapshot.tasks.iter().find(|task| task.child.as_ref() == Some(&child.checkpoint.id));
-    task.map_or("", |task| task.path.as_str())
+/// The runs of subgraphs in order of the paths of their tasks: ids are no order that means anything.
+pub(crate) fn children_in_order(snapshot: &Snapshot) -> Vec<&Snapshot> {
+    let paths: HashMap<&TaskId, &str> = snapshot.tasks.iter().map(|task| (&task.id, task.path.as_str())).collect();
+    let mut children: Vec<(&str, &Snapshot)> =
+        snapshot.children.iter().map(|(task, child)| (paths.get(task).copied().unwrap_or_default(), child)).collect();
+    children.sort_by_key(|(path, _)| *path);
+    children.into_iter().map(|(_, child)| child).collect()
 }
 
 /// The id is the operation's: that is what a person settles.

@@ -48,7 +48,7 @@ use serde_json::Value;
 use crate::claim::Owners;
 use crate::error::Error;
 use crate::version::Version;
-use crate::view::ThreadView;
+use crate::view::{self, ThreadView};
 
 pub use options::{Breakpoints, RunOptions, Selection};
 pub use prune::{PruneReport, PruneRequest};
@@ -188,12 +188,11 @@ impl Engine {
     /// # Errors
     /// [`Error::ThreadNotFound`], [`Error::Busy`], [`Error::DeleteInDoubt`], [`Error::TakenOver`], [`Error::Store`].
     pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
-        let snapshot = self.snapshot(thread).await?;
-        let record = snapshot.thread;
+        let record = self.snapshot(thread).await?.thread;
         self.check_free(&record)?;
         // The doubt would have nobody left to tell.
-        if let Some(operation) = snapshot.unsettled.first() {
-            return Err(Error::DeleteInDoubt { thread: thread.clone(), operation: operation.key.id.clone() });
+        if let Some(operation) = self.in_doubt(thread).await? {
+            return Err(Error::DeleteInDoubt { thread: thread.clone(), operation });
         }
         match self.inner.store.delete_thread(thread, record.epoch).await {
             Ok(()) => Ok(()),
@@ -252,7 +251,7 @@ impl Engine {
 
 /// All questions of a thread's unfinished step, those of running subgraphs included.
 fn all_questions(snapshot: &Snapshot) -> Vec<QuestionRecord> {
-    let inner = snapshot.children.values().flat_map(all_questions);
+    let inner = view::children_in_order(snapshot).into_iter().flat_map(all_questions);
     snapshot.questions.iter().cloned().chain(inner).collect()
 }
 

@@ -1,9 +1,9 @@
 //! Doubt about an operation, settled by a person.
 
-use holdpoint_graph::ids::{ConnectorName, OperationId};
+use holdpoint_graph::ids::{ConnectorName, OperationId, ThreadId};
 use holdpoint_graph::nodes::Failure;
 use holdpoint_graph::operation::{NoteKind, OperationKey, OperationNote, OperationRecord, OperationState, Scope};
-use holdpoint_store::{Snapshot, TaskStatus, ThreadStatus};
+use holdpoint_store::{OperationFilter, Snapshot, TaskRecord, TaskStatus, ThreadStatus};
 use serde_json::{Value, json};
 
 use super::Engine;
@@ -100,19 +100,33 @@ impl Engine {
     /// Whether a thread waits for doubt that has been settled meanwhile: then it can go on at once. Looks at each task in doubt, of which there
     /// are few.
     pub(super) async fn doubt_is_settled(&self, snapshot: &Snapshot) -> Result<bool, Error> {
-        for task in snapshot.tasks.iter().filter(|task| task.status == TaskStatus::InDoubt) {
+        for task in tasks_in_doubt(snapshot) {
             let key = task.error.as_ref().and_then(|error| operation_of(error.details.as_ref()?));
             let Some(key) = key else { return Ok(true) };
-            let settled =
-                self.inner.store.operation(&key).await?.is_none_or(|record| {
-                    !matches!(record.state, OperationState::InDoubt(_) | OperationState::Intended)
-                });
-            if settled {
+            if self.inner.store.operation(&key).await?.is_none_or(|record| !is_unsettled(&record)) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
+
+    /// The first of the thread's operations whose outcome is unknown, wherever it was begun: in a subgraph, in one that keeps nothing, or by a worker
+    /// that died before it could record its task.
+    pub(super) async fn in_doubt(&self, thread: &ThreadId) -> Result<Option<OperationId>, Error> {
+        let open = OperationFilter { thread: Some(thread.clone()), open: true, id: None, limit: usize::MAX };
+        let found = self.inner.store.find_operations(&open).await?;
+        Ok(found.into_iter().find(is_unsettled).map(|record| record.key.id))
+    }
+}
+
+fn is_unsettled(record: &OperationRecord) -> bool {
+    matches!(record.state, OperationState::InDoubt(_) | OperationState::Intended)
+}
+
+/// The tasks of a step that are in doubt, those of running subgraphs included.
+fn tasks_in_doubt(snapshot: &Snapshot) -> Vec<&TaskRecord> {
+    let own = snapshot.tasks.iter().filter(|task| task.status == TaskStatus::InDoubt);
+    own.chain(snapshot.children.values().flat_map(tasks_in_doubt)).collect()
 }
 
 /// The record with a person's word in it. Pure.

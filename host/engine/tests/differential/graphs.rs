@@ -120,7 +120,7 @@ const MIDDLE: &str = r#"start = "before"
 [state]
 log = { type = "array", reducer = "append" }
 [nodes.before]
-with = { do = "log" }
+with = { do = "leave" }
 next = ["inner", "counter"]
 [nodes.inner]
 [nodes.counter]

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use holdpoint_engine::plan;
 use holdpoint_graph::ids::{CheckpointId, QuestionId};
+use holdpoint_graph::operation::OperationRecord;
 use holdpoint_store::{QuestionStatus, Source, TaskStatus, ThreadStatus, Trigger};
 
 use crate::observe::Seen;
-use crate::world::{World, pending};
+use crate::resolve::pending;
+use crate::world::World;
 
 /// What is broken, in words.
 pub(crate) fn broken(world: &World) -> Vec<String> {
@@ -18,6 +20,9 @@ pub(crate) fn broken(world: &World) -> Vec<String> {
         steps(seen, &mut faults);
         standstill(seen, &mut faults);
     }
+    let known = |operation: &&OperationRecord| world.threads.iter().any(|seen| seen.record.id == operation.thread);
+    let lost = world.unsettled.iter().filter(|operation| !known(operation));
+    faults.extend(lost.map(|operation| format!("nobody waits for the outcome of {operation:?}")));
     faults
 }
 

@@ -67,7 +67,9 @@ impl Reader<'_> {
         let cache = find(members, "cache").and_then(|member| self.cache(&join(path, "cache"), member));
         if let (Some(_), Some(member), false) = (&cache, find(members, "cache"), connectors.is_empty()) {
             // What a node does outside must be done for each thread.
-            let message = format!("`{path}.cache` on a node with connectors would use its results where its effects never happened");
+            let message = format!(
+                "`{path}.cache` on a node with connectors would use its results where its effects never happened"
+            );
             let cure = "remove one of them; let a node without connectors do what is to be cached";
             self.sink.report(Code::Combination, member.offset, message, cure);
         }
