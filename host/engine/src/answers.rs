@@ -69,7 +69,7 @@ pub fn match_answers<'a>(
             for question in questions {
                 match map.get(&question.id) {
                     Some(value) if question.status == QuestionStatus::Pending => {
-                        accepted.push((question, value.clone()))
+                        accepted.push((question, value.clone()));
                     }
                     Some(_) => return Err(Error::AlreadySettled(Box::new(question.clone()))),
                     None => {}

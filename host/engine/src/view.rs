@@ -201,13 +201,18 @@ fn task_views(
     snapshot: &Snapshot,
     child: impl Fn(&Snapshot) -> HistoryEntry,
 ) -> Vec<TaskView> {
-    let records: HashMap<&TaskId, &TaskRecord> = snapshot.tasks.iter().map(|record| (&record.id, record)).collect();
+    // By path: a copied thread's older tasks go by the ids that they had in the original.
+    let records: HashMap<&str, &TaskRecord> =
+        snapshot.tasks.iter().map(|record| (record.path.as_str(), record)).collect();
     let mut questions: HashMap<&TaskId, Vec<QuestionRecord>> = HashMap::new();
     for question in &snapshot.questions {
         questions.entry(&question.task).or_default().push(question.clone());
     }
-    let view = |task: PlannedTask| {
-        let recorded = records.get(&task.id);
+    let view = |mut task: PlannedTask| {
+        let recorded = records.get(task.path.as_str());
+        if let Some(record) = recorded {
+            task.id = record.id.clone();
+        }
         TaskView {
             status: recorded.map(|record| record.status),
             executions: recorded.map_or(0, |record| record.executions),

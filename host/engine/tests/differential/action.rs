@@ -15,8 +15,7 @@ pub(crate) struct Step {
     /// The clock before it.
     pub(crate) advance_ms: u64,
     pub(crate) weather: Weather,
-    /// The worker dies at this of its writes.
-    pub(crate) cut: Option<(u64, Fault)>,
+    pub(crate) cut: Option<Cut>,
     /// Whether workers know that the dead ones are dead, or have to wait for their leases.
     pub(crate) gone: bool,
     pub(crate) before: Vec<&'static str>,
@@ -26,6 +25,15 @@ pub(crate) struct Step {
     pub(crate) drain: bool,
     pub(crate) thread: &'static str,
     pub(crate) action: Action,
+}
+
+/// What becomes of a worker at one of its writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    pub(crate) at: u64,
+    pub(crate) fault: Fault,
+    /// It dies there; otherwise the store is well again at once.
+    pub(crate) dies: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use holdpoint_store::faults::Fault;
 use holdpoint_store::{Source, ThreadStatus};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Place, Reply, Said, Step, THREADS};
+use crate::action::{Action, Cut, Place, Reply, Said, Step, THREADS};
 use crate::actors::{BAD_WRITES, Weather};
 
 /// What a draw looks at.
@@ -71,7 +71,8 @@ impl Random {
             Action::Zombie if at_once => Action::Proceed,
             action => action,
         };
-        let cut = self.one_in(5).then_some((at, fault));
+        let cut = Cut { at, fault, dies: !self.one_in(3) };
+        let cut = self.one_in(5).then_some(cut);
         Step {
             advance_ms: self.pick(&[0, 1, 700, 700, 3_000, 3_000, 9_000, 40_000, 40_000, 4_000_000]),
             weather: self.weather(fact.graph),
@@ -228,7 +229,7 @@ impl Random {
     /// Updates; those that make a thread begin with an input.
     fn supersteps(&mut self, nodes: &[&'static str], begins: bool) -> Vec<Vec<Said>> {
         let one = |as_node, values| vec![Said { values, as_node: Some(as_node), goto: None }];
-        match self.below(10) {
+        match self.below(16) {
             0 => return Vec::new(),
             1 => return vec![Vec::new()],
             2 if !begins => return vec![one("__copy__", None)],

@@ -29,6 +29,8 @@ mod resolve;
 mod invariants;
 mod reached;
 
+mod found;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -94,6 +96,8 @@ async fn compare(seed: u64, reached: &mut BTreeSet<String>) {
         assert_eq!((outcome.died, outcome.error), (other.died, other.error), "{}\n{outcome:?}\n{other:?}", place());
         same(&outcome.told, &other.told, &place);
         same(&memory.tell().await, &sqlite.tell().await, &place);
+        let refused = outcome.told.iter().find(|line| line.contains(" HP0606: ") || line.contains(" HP0611: "));
+        assert!(refused.is_none(), "the engine wrote what does not fit: {}\n{refused:?}", place());
         for world in [&memory, &sqlite] {
             let faults = invariants::broken(world);
             assert!(faults.is_empty(), "{}\n{}", place(), faults.join("\n"));

@@ -13,7 +13,7 @@ use crate::observe::Seen;
 use crate::world::{Outcome, World};
 
 /// What scripts have to do, besides meeting every error.
-pub(crate) const ACTIONS: [&str; 50] = [
+pub(crate) const ACTIONS: [&str; 52] = [
     "run",
     "input",
     "input superseding",
@@ -63,6 +63,8 @@ pub(crate) const ACTIONS: [&str; 50] = [
     "with a drain",
     "death before a write",
     "death after a write",
+    "a write lost",
+    "a write reported lost",
     "hit of another thread",
 ];
 
@@ -150,8 +152,13 @@ pub(crate) fn note(world: &World, step: &Step, outcome: &Outcome, reached: &mut 
         seen.snapshots().for_each(|snapshot| features(seen, snapshot, reached));
     }
     if outcome.died {
-        let after = step.cut.is_some_and(|(_, fault)| fault == Fault::After);
-        reached.insert(if after { "death after a write" } else { "death before a write" }.into());
+        let what = step.cut.map(|cut| match (cut.dies, cut.fault == Fault::After) {
+            (true, true) => "death after a write",
+            (true, false) => "death before a write",
+            (false, true) => "a write reported lost",
+            (false, false) => "a write lost",
+        });
+        reached.extend(what.map(str::to_owned));
     }
     let asked = |answer: &Reply| match answer {
         Reply::Bare => "answer bare",

@@ -35,7 +35,7 @@ pub(crate) struct Outcome {
     pub(crate) told: Vec<String>,
     /// The error's name.
     pub(crate) error: Option<&'static str>,
-    /// The worker died of it.
+    /// The worker died of it, or stopped because it does not know what became of a write.
     pub(crate) died: bool,
 }
 
@@ -162,18 +162,19 @@ impl World {
         self.clock.0.fetch_add(step.advance_ms, Ordering::SeqCst);
         self.actors.set_weather(step.weather);
         let cut = step.cut;
-        let faulty = Arc::new(FaultyStore::new(Arc::clone(&self.watch) as Arc<dyn Store>, move |number| match cut {
-            Some((at, fault)) if number == at => fault,
+        let plan = move |number| match cut {
+            Some(cut) if number == cut.at => cut.fault,
             // Nobody hears from it again.
-            Some((at, _)) if number > at => Fault::Before,
+            Some(cut) if number > cut.at && cut.dies => Fault::Before,
             _ => Fault::None,
-        }));
+        };
+        let faulty = Arc::new(FaultyStore::new(Arc::clone(&self.watch) as Arc<dyn Store>, plan));
         let engine = match cut {
             Some(_) => self.engine_on(Arc::clone(&faulty) as Arc<dyn Store>, 0, step.gone),
             None => self.engine(0, step.gone),
         };
         let given = self.act(&engine.with_options(self.options(step)), step).await;
-        let died = cut.is_some_and(|(at, _)| faulty.arrived() >= at);
+        let died = cut.is_some_and(|cut| faulty.arrived() >= cut.at);
         for _ in 0..if died { 100 } else { 0 } {
             // What it had begun is abandoned, but not before the scheduler comes to it.
             tokio::task::yield_now().await;
