@@ -4,7 +4,7 @@
 HOLDPOINT := target/release/holdpoint
 CARGO ?= cargo
 
-.PHONY: help build nodes demo test scenarios crash lint bench clean
+.PHONY: help build nodes clients demo demo-server test scenarios crash lint bench clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -19,8 +19,24 @@ nodes: build ## The example nodes, target/nodes/NAME.wasm
 demo: build nodes ## The refund story with real processes
 	$(HOLDPOINT) demo
 
+demo-server: build nodes ## The refund graph behind a server on 127.0.0.1:2024, with what to try; Ctrl-C ends it
+	$(HOLDPOINT) demo --serve
+
 # The scenarios print a line each, among the other tests' results.
-test: build nodes ## Every test: unit, conformance, end-to-end with real processes and nodes, documentation examples
+# LangGraph's clients and a browser, as their registries give them. Made anew when what is wanted changes.
+clients: target/clients/ready ## What the server's tests need: LangGraph's clients for Python and JavaScript, and a headless browser
+
+target/clients/ready: tests/clients/requirements.txt tests/clients/package.json tests/clients/package-lock.json
+	@echo "installing LangGraph's clients and a headless browser for the server's tests"
+	@mkdir -p target/clients
+	cp tests/clients/package.json tests/clients/package-lock.json target/clients/
+	python3 -m venv target/clients/venv
+	target/clients/venv/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	npm ci --prefix target/clients --no-audit --no-fund --loglevel=error
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium-headless-shell; }
+	@touch $@
+
+test: build nodes clients ## Every test: unit, conformance, end-to-end with real processes and nodes, documentation examples
 	$(CARGO) test --release --workspace --no-fail-fast
 	$(CARGO) test --manifest-path example-nodes/Cargo.toml --target-dir target/example-nodes --no-fail-fast
 

@@ -12,6 +12,8 @@ use std::io;
 pub enum Signal {
     /// Ends at once: no handler, no flush, no farewell.
     Kill,
+    /// Is asked to end.
+    Terminate,
     /// Stands still, all threads, until it is told to go on.
     Stop,
     /// Goes on.
@@ -39,6 +41,7 @@ pub fn send(process: u32, signal: Signal) -> io::Result<()> {
     }
     let number = match signal {
         Signal::Kill => libc::SIGKILL,
+        Signal::Terminate => libc::SIGTERM,
         Signal::Stop => libc::SIGSTOP,
         Signal::Continue => libc::SIGCONT,
     };

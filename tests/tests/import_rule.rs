@@ -7,7 +7,7 @@ use holdpoint_tests::program::repository;
 use serde_json::Value;
 
 /// Crate, our crates that it may import, libraries that it may never see.
-const RULES: [(&str, &[&str], &[&str]); 7] = [
+const RULES: [(&str, &[&str], &[&str]); 8] = [
     ("holdpoint-graph", &[], &["tokio", "rusqlite", "sqlx", "wasmtime", "axum", "reqwest"]),
     ("holdpoint-store", &["holdpoint-graph"], &["wasmtime", "axum", "reqwest"]),
     (
@@ -17,6 +17,11 @@ const RULES: [(&str, &[&str], &[&str]); 7] = [
     ),
     ("holdpoint-effects", &["holdpoint-graph", "holdpoint-store"], &["wasmtime", "wasmtime-wasi", "axum"]),
     ("holdpoint-sandbox", &["holdpoint-graph", "holdpoint-effects"], &["rusqlite", "sqlx", "axum", "reqwest"]),
+    (
+        "holdpoint-server",
+        &["holdpoint-graph", "holdpoint-store", "holdpoint-engine"],
+        &["wasmtime", "wasmtime-wasi", "rusqlite", "sqlx"],
+    ),
     ("holdpoint-node", &["holdpoint-node-macros"], &["tokio", "wasmtime", "rusqlite"]),
     ("holdpoint-node-macros", &[], &["tokio", "wasmtime", "rusqlite"]),
 ];

@@ -8,7 +8,7 @@ use holdpoint_graph::ids::ConnectorName;
 use holdpoint_graph::nodes::NodeCall;
 use holdpoint_store::Journal;
 
-use crate::configuration::{Class, Configuration, ConnectorConfiguration};
+use crate::configuration::{Class, Configuration, ConnectorConfiguration, Users};
 use crate::connectors::{self, Connector};
 use crate::in_flight::InFlight;
 use crate::limiter::Limiter;
@@ -24,6 +24,10 @@ pub struct Effects(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) connectors: BTreeMap<ConnectorName, Slot>,
     pub(crate) operations_per_task_max: u32,
+    /// Whom notices can be written to.
+    pub(crate) users: Users,
+    /// What links in notices begin with.
+    pub(crate) public_url: Option<String>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) in_flight: InFlight,
@@ -49,10 +53,11 @@ impl Effects {
                 (name, Slot { configuration, limiter, made: Mutex::new(None) })
             })
             .collect();
-        let operations_per_task_max = configuration.operations_per_task_max;
         Self(Arc::new(Shared {
             connectors,
-            operations_per_task_max,
+            operations_per_task_max: configuration.operations_per_task_max,
+            users: configuration.users,
+            public_url: configuration.server.public_url().map(str::to_owned),
             journal,
             clock,
             in_flight: InFlight::default(),
@@ -73,6 +78,8 @@ impl Effects {
         Self(Arc::new(Shared {
             connectors: connectors.collect(),
             operations_per_task_max: shared.operations_per_task_max,
+            users: shared.users.clone(),
+            public_url: shared.public_url.clone(),
             journal: Arc::clone(&shared.journal),
             clock: Arc::clone(&shared.clock),
             in_flight: InFlight::default(),

@@ -10,6 +10,7 @@
 //! * `records`: what one execution knows of its operations, and what of that is durable.
 //! * `limiter`: rate and concurrency of a connector. `outbox`: what leaves only after a commit ([`Effects::deliver_due`]).
 //! * [`Refusal`] and [`Halt`]: what a guest is told, and what ends its execution.
+//! * `notices`: what people are told about questions, as operations that leave after the commit. `identity`: what an operation is known by.
 //! * `task/recorded`: what becomes of operations on a branch that performs none.
 //! * [`configuration`]: `holdpoint.toml`; secrets and their scrubbing.
 //! * [`connectors`]: one file or folder for each kind, behind one trait.
@@ -31,8 +32,10 @@ mod attempt;
 pub mod connectors;
 
 mod decision;
+mod identity;
 mod in_flight;
 mod limiter;
+mod notices;
 mod outbox;
 mod perform;
 mod records;

@@ -1,19 +1,24 @@
-//! What leaves only after the commit that asked for it: operations of class `after-commit`.
+//! What leaves only after the commit that asked for it: operations of class `after-commit`, and notices, whatever their connector's class.
 //!
 //! Their records are the outbox. Whoever delivers takes a record by exchanging it, so of several hosts one sends: where the receiver
 //! de-duplicates, the taken record falls due again should its taker die; elsewhere it becomes an intent first, and its taker's death is a doubt
 //! that a person settles. No thread waits for any of it.
+//!
+//! A notice is never in doubt: one that may not have arrived is sent again, with the same id. Told twice is better than not told, and nobody has to
+//! find out what became of a message.
 
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use holdpoint_graph::operation::{OperationRecord, OperationState};
+use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState};
 use holdpoint_store::Error;
 
 use crate::attempt::{Attempt, NotSent, Reply, failure};
 use crate::configuration::Class;
+use crate::connectors::telling::{self, Telling};
 use crate::connectors::{Outgoing, Rejection};
 use crate::effects::{Effects, Shared, Slot};
+use crate::notices;
 use crate::perform::millis;
 
 /// Pauses after the first, second, … attempt that did not succeed: the schedule that Standard Webhooks recommends. After the last one it failed.
@@ -95,11 +100,16 @@ async fn deliver(shared: &Shared, record: OperationRecord) -> Result<Option<Oper
         }
     };
     let configuration = &slot.configuration;
+    if is_superseded(shared, slot, &record.key).await? {
+        let reason = "the question ended before people were told of it";
+        return exchange(shared, &record, OperationState::Failed(failure("superseded", reason))).await;
+    }
     // A class that was changed meanwhile counts as a receiver that does not de-duplicate.
-    let deduplicated = matches!(
-        configuration.class,
-        Class::AfterCommit { deduplicated: true } | Class::Idempotent { .. } | Class::Transactional
-    );
+    let deduplicated = telling::is_notice(record.key.id.as_str())
+        || matches!(
+            configuration.class,
+            Class::AfterCommit { deduplicated: true } | Class::Idempotent { .. } | Class::Transactional
+        );
     let Some(_permit) = slot.limiter.admit(None).await else { return Ok(None) };
     let taken_at_ms = shared.clock.now_ms();
     let timeout = Duration::from_millis(configuration.timeout_ms);
@@ -114,7 +124,7 @@ async fn deliver(shared: &Shared, record: OperationRecord) -> Result<Option<Oper
         let settles_at_ms = Some(settles_at_ms);
         OperationRecord { state: OperationState::Intended, send_by_ms, settles_at_ms, ..record.clone() }
     };
-    if !shared.journal.exchange_operation(&record, taken.clone(), taken_at_ms).await? {
+    if !shared.journal.exchange_operation(&record, taken.clone(), taken_at_ms, Vec::new()).await? {
         return Ok(None);
     }
     let at_ms = shared.clock.now_ms();
@@ -126,6 +136,20 @@ async fn deliver(shared: &Shared, record: OperationRecord) -> Result<Option<Oper
     let ended_at_ms = shared.clock.now_ms();
     let state = conclude(attempt, attempts.saturating_add(1), deduplicated, ended_at_ms);
     exchange(shared, &taken, state).await
+}
+
+/// Whether a notice asks people for what does not wait any more: a call for an answer that comes after the news of it misleads them, and would open
+/// an incident again that the news has closed. Programs get every event, and tell by its time which came first.
+async fn is_superseded(shared: &Shared, slot: &Slot, key: &OperationKey) -> Result<bool, Error> {
+    if !slot.configuration.settings.telling().is_some_and(Telling::tells_people) {
+        return Ok(false);
+    }
+    for end in notices::ends(key) {
+        if shared.journal.operation(&end).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn exchange(
@@ -144,7 +168,7 @@ async fn exchange(
     };
     let key = &next.key;
     tracing::info!(connector = %key.connector, id = %key.id, state = state.name(), "a queued operation was tried");
-    Ok(shared.journal.exchange_operation(expected, next.clone(), now_ms).await?.then_some(state))
+    Ok(shared.journal.exchange_operation(expected, next.clone(), now_ms, Vec::new()).await?.then_some(state))
 }
 
 /// Why one cannot be sent.

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use holdpoint_effects::Configuration;
 use holdpoint_effects::configuration::{ApprovalRule, Class, ConnectorConfiguration, Rate, ScopeRule};
+use holdpoint_graph::notice::Directory as _;
+use serde_json::json;
 
 fn problems(text: &str) -> Vec<String> {
     match Configuration::parse(text, Path::new("h.toml"), &|_| None) {
@@ -169,7 +171,7 @@ scope = "local"
 [connectors.none]
 "#;
     let expected = [
-        "h.toml:2:1: `unknown` is not a known key (known here: `connectors`, `limits`) [HP0502]",
+        "h.toml:2:1: `unknown` is not a known key (known here: `connectors`, `limits`, `server`, `users`) [HP0502]",
         "h.toml:4:23: `limits.operations_per_task` is not a whole number from 1 (write it such as 1000) [HP0504]",
         "h.toml:5:13: connector name \"a b\" is not valid: use letters, digits, `_` and `-` only (rename it) [HP0504]",
         "h.toml:8:1: `connectors.pay.headers` sets Idempotency-Key, which carries the operation id (remove it from the headers) [HP0504]",
@@ -186,7 +188,7 @@ scope = "local"
         "h.toml:23:8: `connectors.late.path`: a reference has no closing `}` (write references as ${env:NAME} or ${file:PATH}) [HP0504]",
         "h.toml:24:9: `connectors.late.class` is \"transactional\", which kind \"file\" cannot be (write \"at-most-once\" or { idempotent = { window = \"24h\" } } or \"after-commit\") [HP0504]",
         "h.toml:25:21: `connectors.late.requires_approval` is of type integer (write true, false or a condition such as \"request.body.amount > 10000\") [HP0504]",
-        "h.toml:26:1: `connectors.late.lookup` is not a known key (known here: `class`, `clock_skew`, `concurrency`, `kind`, `path`, `rate`, `request_limit`, `requires_approval`, `scope`, `shared_by`, `standing_approvals`, `timeout`) [HP0502]",
+        "h.toml:26:1: `connectors.late.lookup` is not a known key (known here: `class`, `clock_skew`, `concurrency`, `kind`, `notify`, `path`, `rate`, `request_limit`, `requires_approval`, `scope`, `shared_by`, `standing_approvals`, `timeout`) [HP0502]",
         "h.toml:28:9: `connectors.late.scope` is \"local\" (write \"thread\" or \"global\") [HP0504]",
         "h.toml:29:1: `connectors.none.kind` is missing (write kind = and one of \"file\", \"http\", \"smtp\", \"sql\", \"webhook\") [HP0503]",
     ];
@@ -348,6 +350,140 @@ fn keys_of_kinds_that_do_not_fit_are_told() {
         assert!(found.len() == 1 && found[0].contains(expected), "{lines}: {found:?}");
         assert!(!found[0].contains("s3cret"), "{found:?}");
     }
+}
+
+#[test]
+fn what_is_told_to_whom_is_read() {
+    let text = r#"
+[server]
+public_url = "https://hold.example/approvals/"
+listen = "127.0.0.1:8080"
+[server.oidc]
+issuer = "https://id.example"
+client_secret = "s3cret"
+audiences = ["a", "b"]
+[server.limits]
+body = 1_000
+ratio = 0.5
+[users.ana]
+id = "user:ana@id.example"
+email = "ana@example.com"
+groups = ["finance"]
+[users."Bob B."]
+id = "key:bob"
+groups = ["finance", "ops"]
+"#;
+    let configuration = Configuration::parse(text, Path::new("h.toml"), &|_| None).unwrap();
+    let (server, users) = (configuration.server(), configuration.users());
+    assert_eq!(server.public_url(), Some("https://hold.example/approvals"));
+    assert_eq!(server.get("oidc.audiences"), Some(&json!(["a", "b"])));
+    assert_eq!((server.get("limits.body"), server.get("limits.ratio")), (Some(&json!(1000)), Some(&json!(0.5))));
+    assert_eq!((server.get("oidc.none"), server.get("public_url"), server.get("")), (None, None, None));
+    assert_eq!(server.rest().keys().collect::<Vec<_>>(), ["limits", "listen", "oidc"]);
+    let places = ["oidc.issuer", "oidc.none", "listen", ""].map(|path| server.place(path).line);
+    assert_eq!(places, [6, 5, 4, 2], "what is not there has the place of the table around it");
+    let unknown = server.unknown_keys("", &["oidc", "listening", "limits"]);
+    assert_eq!(
+        unknown.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["h.toml:4:10: `server.listen` is not a known key (did you mean `listening`?) [HP0502]"]
+    );
+    assert_eq!(server.unknown_keys("oidc", &["issuer", "audiences"]).len(), 1);
+    let problem = server.problem("limits.body", "`server.limits.body` is too small", "raise it");
+    assert_eq!(problem.to_string(), "h.toml:10:8: `server.limits.body` is too small (raise it) [HP0504]");
+    assert!(!format!("{configuration:?}").contains("s3cret"));
+
+    assert_eq!(users.user("ana").as_deref(), Some("user:ana@id.example"));
+    assert_eq!(users.user("Bob B.").as_deref(), Some("key:bob"));
+    assert_eq!((users.user("user:ana@id.example"), users.user("eve")), (None, None), "an id is no name");
+    let meant = |word: &str| users.meant_by(word).iter().map(|user| user.name.as_str()).collect::<Vec<_>>().join(", ");
+    let words = ["ana", "user:ana@id.example", "key:bob", "group:finance", "group:ops", "group:none", "eve", "finance"];
+    assert_eq!(words.map(meant), ["ana", "ana", "Bob B.", "Bob B., ana", "Bob B.", "", "", ""]);
+    let none = Configuration::parse("", Path::new("h.toml"), &|_| None).unwrap();
+    assert_eq!((none.server().public_url(), none.users().iter().count()), (None, 0));
+}
+
+#[test]
+fn what_is_told_wrongly_is_refused() {
+    let text = r#"
+[server]
+public_url = "hold.example"
+limit = nan
+[users]
+ana = 1
+[users."user:eve"]
+id = "user:eve"
+[users.bob]
+id = "bob"
+email = "Bob <bob@example.com>"
+groups = ["group:ops", ""]
+mail = "x"
+[users.carla]
+[connectors.mail]
+kind = "smtp"
+url = "smtps://h"
+from = "a@b.example"
+allow_to = []
+notify = { to = ["*@b.example", "ops@b.example"], payload = "all", shape = "json" }
+[connectors.data]
+kind = "sql"
+url = "sqlite:a.db"
+statements.a = "select 1"
+notify = {}
+[connectors.slack]
+kind = "http"
+base_url = "http://a"
+allow = []
+notify = { shape = "slak", method = "GET", path = "/a/../b", routing_key = "x" }
+[connectors.chat]
+kind = "http"
+base_url = "http://a"
+allow = []
+notify = { shape = "slack", path = "/a", routing_key = "s3cret" }
+[connectors.pager]
+kind = "http"
+base_url = "http://a"
+allow = []
+notify = { shape = "pagerduty" }
+"#;
+    let expected = [
+        "h.toml:3:14: `server.public_url` is not a URL: relative URL without a base (write public_url = \"https://holdpoint.example.com\") [HP0504]",
+        "h.toml:4:9: `server.limit` is not a number that can be used (write another one) [HP0504]",
+        "h.toml:6:7: `users.ana` is of type integer (write a table) [HP0504]",
+        "h.toml:7:8: `users` has \"user:eve\", which is no name of a user (use a name without colons and control characters) [HP0504]",
+        "h.toml:10:6: `users.bob.id` is \"bob\", which is no actor's id (write id = \"user:\" and the name that they sign in with) [HP0504]",
+        "h.toml:11:9: `users.bob.email` is \"Bob <bob@example.com>\", which is no address (write it such as \"ana@example.com\") [HP0504]",
+        "h.toml:12:11: `users.bob.groups` has \"group:ops\", which is no name of a group (write it such as \"finance\") [HP0504]",
+        "h.toml:12:24: `users.bob.groups` has \"\", which is no name of a group (write it such as \"finance\") [HP0504]",
+        "h.toml:13:1: `users.bob.mail` is not a known key (did you mean `email`?) [HP0502]",
+        "h.toml:14:1: `users.carla.id` is missing (write id = \"user:\" and the name that they sign in with) [HP0503]",
+        "h.toml:20:18: `connectors.mail.notify.to` has \"*@b.example\", which is no address (write it such as \"approvals@example.com\") [HP0504]",
+        "h.toml:20:61: `connectors.mail.notify.payload` is \"all\" (write \"thin\", for ids and the link, or \"full\", for what is asked as well) [HP0504]",
+        "h.toml:20:68: `connectors.mail.notify.shape` is not a known key (known here: `payload`, `to`) [HP0502]",
+        "h.toml:25:1: `connectors.data.notify` is not a known key",
+        "h.toml:30:20: `connectors.slack.notify.shape` is \"slak\" (did you mean `slack`?) [HP0504]",
+        "h.toml:30:37: `connectors.slack.notify.method` is \"GET\" (write \"POST\", \"PUT\" or \"PATCH\") [HP0504]",
+        "h.toml:30:51: `connectors.slack.notify.path` is not usable: the path has a `.` or `..`",
+        "h.toml:35:10: `connectors.chat.notify.routing_key` has no meaning for this shape (remove it, or write shape = \"pagerduty\") [HP0504]",
+        "h.toml:40:10: `connectors.pager.notify.path` is missing (write path = \"/v2/enqueue\") [HP0503]",
+        "h.toml:40:10: `connectors.pager.notify.routing_key` is missing (write routing_key = \"${env:PAGERDUTY_ROUTING_KEY}\") [HP0503]",
+    ];
+    let found = problems(text);
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(!found.join("").contains("s3cret"));
+    let missing = "[connectors.p]\nkind = \"http\"\nbase_url = \"http://a\"\nallow = []\n\
+                   notify = { shape = \"pagerduty\", path = \"/${env:P}\", routing_key = \"${env:K}\" }";
+    let check = |path: &'static str| {
+        let environment = move |name: &str| (name == "P" && !path.is_empty()).then(|| path.to_owned());
+        let found =
+            Configuration::parse(missing, Path::new("h.toml"), &environment).unwrap().check(Path::new("h.toml"));
+        found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert!(check("").contains("`${env:P}` is not set"), "{}", check(""));
+    assert!(check("a/../s3cret").contains("notify.path is not usable") && !check("a/../s3cret").contains("s3cret"));
+    assert!(check("a").contains("`${env:K}` is not set"), "{}", check("a"));
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use holdpoint_effects::connectors::{Connector, Outgoing};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use support::connectors::{connector, global, line, of_thread, outgoing, send_within};
+use support::signature::verify;
 use support::{NOW_MS, Reaction, Received, Receiver};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -30,30 +30,6 @@ fn connected(receiver: &Receiver, more: &str) -> Arc<dyn Connector> {
 
 fn event() -> Value {
     json!({ "type": "refund.done", "data": { "é": 1.0, "a": "x.y" } })
-}
-
-/// HMAC-SHA256 as RFC 2104 writes it, and base64 as RFC 4648 does: nothing of it is the connector's.
-fn verify(secret: &str, received: &Received) -> bool {
-    let mut key = decode(secret.strip_prefix("whsec_").unwrap());
-    key.resize(64, 0);
-    let header = |name: &str| received.header(name).unwrap();
-    let content = format!("{}.{}.{}", header("webhook-id"), header("webhook-timestamp"), received.body);
-    let pad = |byte: u8| key.iter().map(|key| key ^ byte).collect::<Vec<u8>>();
-    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(content).finalize();
-    let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
-    let signatures = header("webhook-signature").split(' ');
-    signatures.filter_map(|signature| signature.strip_prefix("v1,")).any(|signature| decode(signature) == outer[..])
-}
-
-fn decode(text: &str) -> Vec<u8> {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits: String = text
-        .trim_end_matches('=')
-        .bytes()
-        .map(|byte| format!("{:06b}", ALPHABET.iter().position(|known| *known == byte).unwrap()))
-        .collect();
-    let bytes = bits.as_bytes().chunks_exact(8);
-    bytes.map(|bits| u8::from_str_radix(std::str::from_utf8(bits).unwrap(), 2).unwrap()).collect()
 }
 
 #[tokio::test]

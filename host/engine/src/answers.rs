@@ -36,7 +36,7 @@ impl Answers {
 /// What matching found: the answered questions, or the ids that are not questions of the current step.
 #[derive(Debug, PartialEq)]
 pub enum Matched<'a> {
-    /// Every answer belongs to a pending question and satisfies its schemas.
+    /// Every answer belongs to a pending question. Whether it is one to it is [`crate::approvals::decide`]'s matter.
     Accepted(Vec<(&'a QuestionRecord, Value)>),
     /// These ids are not among the step's questions; the caller looks whether the thread ever asked them.
     Elsewhere(Vec<QuestionId>),
@@ -71,7 +71,7 @@ pub fn match_answers<'a>(
                     Some(value) if question.status == QuestionStatus::Pending => {
                         accepted.push((question, value.clone()));
                     }
-                    Some(_) => return Err(Error::AlreadySettled(Box::new(question.clone()))),
+                    Some(_) => return Err(Error::settled(question.clone())),
                     None => {}
                 }
             }
@@ -81,9 +81,6 @@ pub fn match_answers<'a>(
             accepted
         }
     };
-    for (question, value) in &accepted {
-        check_answer(question, value)?;
-    }
     Ok(Matched::Accepted(accepted))
 }
 
@@ -96,7 +93,11 @@ pub fn last_settled(questions: &[QuestionRecord]) -> Option<Box<QuestionRecord>>
         .map(|question| Box::new(question.clone()))
 }
 
-fn check_answer(question: &QuestionRecord, value: &Value) -> Result<(), Error> {
+/// Whether a value satisfies the schemas of a question: its own and its policy's.
+///
+/// # Errors
+/// [`Error::NullAnswer`], [`Error::InvalidAnswer`].
+pub fn check_answer(question: &QuestionRecord, value: &Value) -> Result<(), Error> {
     if value.is_null() {
         return Err(Error::NullAnswer);
     }

@@ -19,7 +19,7 @@ use crate::child::Kept;
 use crate::error::Error;
 use crate::frame::{Frame, FrameEnd, FrameReport, pause_record};
 use crate::lanes::Lanes;
-use crate::ledger::Write;
+use crate::ledger::{End, Write};
 use crate::plan::{self, PAUSE, Plan, PlannedTask};
 use crate::states::States;
 use crate::task::{self, Assignment, Context, TaskResult};
@@ -53,14 +53,17 @@ pub(crate) struct Driver {
 /// it is durable on success.
 pub(crate) async fn drive_thread(context: Arc<Context>, snapshot: Snapshot) -> Result<(), Error> {
     let ledger = Arc::clone(context.ledger());
+    let drain = context.claimed.options.drain.clone();
     let report = Driver::new(context, Frame::resumed(snapshot, None)).drive().await?;
+    let cancelled = report.end == FrameEnd::Drained && drain.is_cancelled();
     let end = match report.end {
         FrameEnd::Done | FrameEnd::Left(_) => (ThreadStatus::Done, None),
         FrameEnd::Waiting | FrameEnd::InDoubt(_) => (ThreadStatus::Interrupted, None),
         FrameEnd::Failed(error) => (ThreadStatus::Failed, error),
+        FrameEnd::Drained if cancelled => (ThreadStatus::Interrupted, None),
         FrameEnd::Drained => (ThreadStatus::Running, None),
     };
-    ledger.store(Write { end: Some(end), ..report.write }).await
+    ledger.store(Write { end: Some(End { status: end.0, error: end.1, cancelled }), ..report.write }).await
 }
 
 impl Driver {
@@ -144,6 +147,7 @@ impl Driver {
             Err(source) => return Ok(Err(StepError::State { node: None, source })),
         };
         let mut questions = self.questions_by_task();
+        self.frame.tasks.reserve(ready.len());
         let mut waiting = VecDeque::from(ready);
         let mut lanes: Option<Lanes> = None;
         loop {

@@ -2,6 +2,7 @@
 
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, GraphName, Namespace, NodeName, OperationId, QuestionId, ThreadId};
+use holdpoint_graph::nodes::Verdict;
 use holdpoint_graph::operation::{NoteKind, OperationRecord, OperationState};
 use holdpoint_graph::state::StateError;
 use holdpoint_store::{QuestionRecord, QuestionStatus, ThreadStatus};
@@ -79,6 +80,90 @@ pub enum Error {
         question: QuestionId,
         /// What is wrong with the answer.
         violations: Vec<String>,
+    },
+    /// Somebody who is not among those who may answer. On the record.
+    #[error("{actor} is not among those who may answer question {question}")]
+    NotEligible {
+        /// The question.
+        question: QuestionId,
+        /// Who.
+        actor: String,
+    },
+    /// Somebody whose own doing is asked about, or of whom nobody knows that it is not. On the record.
+    #[error("{actor} may not answer question {question}: it is to be somebody other than who asked for it")]
+    SelfApproval {
+        /// The question.
+        question: QuestionId,
+        /// Who.
+        actor: String,
+    },
+    /// One person, one vote, in whosever place. On the record.
+    #[error("{actor} has voted on question {question}, or somebody has in the same place")]
+    AlreadyVoted {
+        /// The question.
+        question: QuestionId,
+        /// Who.
+        actor: String,
+    },
+    /// Something that the question's policy, or its asker, does not let be done.
+    #[error("{verdict} is not allowed on question {question}")]
+    VerdictNotAllowed {
+        /// The question.
+        question: QuestionId,
+        /// What was to be done.
+        verdict: &'static str,
+        /// What may be done.
+        allowed: Vec<&'static str>,
+    },
+    /// A verdict that needs a reason, without one.
+    #[error("{} on question {question} needs a reason", .verdict.name())]
+    ReasonRequired {
+        /// The question.
+        question: QuestionId,
+        /// The verdict.
+        verdict: Verdict,
+    },
+    /// The decision is about another form of the question than the one that stands.
+    #[error("question {question} has the digest {current} now, and the decision names {given}")]
+    Stale {
+        /// The question.
+        question: QuestionId,
+        /// The digest that a decision has to name.
+        current: Digest,
+        /// The one that it named.
+        given: Digest,
+    },
+    /// The question's deadline has come, recorded or not.
+    #[error("question {question} could be answered until {}", time_text(*.deadline_at_ms))]
+    Expired {
+        /// The question.
+        question: QuestionId,
+        /// Its deadline, in milliseconds since 1970.
+        deadline_at_ms: u64,
+    },
+    /// What was recorded of who may answer cannot be read, so nobody may.
+    #[error("the policy of question {question} cannot be read: {reason}")]
+    PolicyUnreadable {
+        /// The question.
+        question: QuestionId,
+        /// Why.
+        reason: String,
+    },
+    /// An idempotency key that came with another request before.
+    #[error("the idempotency key {key:?} was used for another request")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
+    /// Somebody to whom a question cannot be handed on.
+    #[error("question {question} cannot be handed on to {to:?}: {reason}")]
+    InvalidDelegation {
+        /// The question.
+        question: QuestionId,
+        /// To whom.
+        to: String,
+        /// Why.
+        reason: &'static str,
     },
     /// The input breaks the graph's state.
     #[error("the input is not valid: {0}")]
@@ -198,6 +283,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error for an answer to a question that is settled: that its deadline has come is told alike, recorded or not.
+    pub(crate) fn settled(question: QuestionRecord) -> Self {
+        let expired = question.answer.as_ref().is_some_and(|answer| answer.verdict == Verdict::Expired);
+        match question.deadline_at_ms {
+            Some(deadline_at_ms) if expired => Self::Expired { question: question.id, deadline_at_ms },
+            _ => Self::AlreadySettled(Box::new(question)),
+        }
+    }
+
+    /// Whether it is about who may answer: such refusals are on the record.
+    pub fn is_about_eligibility(&self) -> bool {
+        matches!(self, Self::NotEligible { .. } | Self::SelfApproval { .. } | Self::AlreadyVoted { .. })
+    }
+
     /// Stable code of the error.
     pub fn code(&self) -> &'static str {
         match self {
@@ -214,6 +313,16 @@ impl Error {
             Self::NotAnAnswerMap(_) => "HP0411",
             Self::NullAnswer => "HP0412",
             Self::InvalidAnswer { .. } => "HP0413",
+            Self::NotEligible { .. } => "HP0901",
+            Self::SelfApproval { .. } => "HP0902",
+            Self::AlreadyVoted { .. } => "HP0903",
+            Self::VerdictNotAllowed { .. } => "HP0904",
+            Self::ReasonRequired { .. } => "HP0906",
+            Self::Stale { .. } => "HP0907",
+            Self::Expired { .. } => "HP0908",
+            Self::PolicyUnreadable { .. } => "HP0909",
+            Self::KeyReused { .. } => "HP0910",
+            Self::InvalidDelegation { .. } => "HP0912",
             Self::InvalidInput(error) => error.code(),
             Self::InputNotAnObject => "HP0414",
             Self::OtherGraph { .. } => "HP0415",
@@ -261,6 +370,22 @@ impl Error {
             Self::NotAnAnswerMap(_) => "use the 32 hex digits shown with the question as the key".into(),
             Self::NullAnswer => "answer with a value other than null; false, 0 and \"\" are answers".into(),
             Self::InvalidAnswer { .. } => "correct the answer; the question is still pending".into(),
+            Self::NotEligible { .. } => {
+                "ask one of those named with the question, or have one of them hand it on to you".into()
+            }
+            Self::SelfApproval { .. } => "let somebody else decide".into(),
+            Self::AlreadyVoted { .. } => "wait for the others".into(),
+            Self::VerdictNotAllowed { allowed, .. } => format!("what may be done: {}", allowed.join(", ")),
+            Self::ReasonRequired { .. } => "say why; the question is still pending".into(),
+            Self::Stale { .. } => "look at the question as it is now, and decide on that".into(),
+            Self::Expired { .. } => "nothing is left to decide: the deadline has answered".into(),
+            Self::PolicyUnreadable { .. } => {
+                "use the version of Holdpoint that asked it, or supersede it with new input".into()
+            }
+            Self::KeyReused { .. } => "use a new key for a new request".into(),
+            Self::InvalidDelegation { .. } => {
+                "name somebody else, or a group as `group:NAME`, and an end to come".into()
+            }
             Self::InvalidInput(error) => error.cure(),
             Self::InputNotAnObject => "give a JSON object whose members are the graph's channels".into(),
             Self::OtherGraph { .. } => {
@@ -317,6 +442,12 @@ fn store_cure(error: &holdpoint_store::Error) -> &'static str {
             "check that the store can be reached, then resume the thread: what was acknowledged is there"
         }
         Store::Corrupt(_) => "restore the store from a backup",
+        Store::DeadlinePassed { .. } => "nothing is left to decide: the deadline has answered",
+        Store::QuestionChanged(_) => "read the question again and decide again",
+        Store::KeyUsed(_) => "use a new key for a new request",
+        Store::LinkUsed => "ask for a new link, or sign in",
+        Store::RunChanged { .. } => "read the run again",
+        Store::Exists(_) => "choose another name",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happens in a run, told while it happens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use holdpoint_graph::ids::{Namespace, NodeName, TaskId, ThreadId};
 use holdpoint_store::{CheckpointRecord, QuestionRecord, TaskRecord};
@@ -69,16 +69,29 @@ pub enum EventKind {
 
 /// Asks runs to stop at their next superstep boundary; they can be continued from there. Cheap to clone, all clones are one.
 #[derive(Debug, Clone, Default)]
-pub struct Drain(Arc<AtomicBool>);
+pub struct Drain(Arc<AtomicU8>);
+
+const ASKED: u8 = 1;
+const CANCELLED: u8 = 2;
 
 impl Drain {
     /// Asks.
     pub fn request(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.fetch_max(ASKED, Ordering::SeqCst);
+    }
+
+    /// Asks, and that nobody goes on by itself: the thread pauses where it stops. Also for one that was only asked to stop.
+    pub fn cancel(&self) {
+        self.0.fetch_max(CANCELLED, Ordering::SeqCst);
     }
 
     /// Whether somebody asked.
     pub fn is_requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.load(Ordering::SeqCst) >= ASKED
+    }
+
+    /// Whether it is to pause where it stops.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == CANCELLED
     }
 }

@@ -36,13 +36,14 @@ pub(crate) struct Lanes {
 /// Tasks that no lane has taken, and the lanes that will look for more. Counted together, so that no task waits for a lane that just ended.
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Assignment>,
+    /// Boxed: they are large, and a queue of thousands is moved when it grows.
+    waiting: VecDeque<Box<Assignment>>,
     lanes: usize,
 }
 
 impl Queue {
     /// The next task for a lane; the lane ends when there is none.
-    fn take(queue: &Mutex<Self>) -> Option<Assignment> {
+    fn take(queue: &Mutex<Self>) -> Option<Box<Assignment>> {
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
         let next = queue.waiting.pop_front();
         if next.is_none() {
@@ -68,6 +69,7 @@ impl Lanes {
     /// Adds a task.
     pub(crate) fn push(&mut self, assignment: Assignment) {
         self.open += 1;
+        let assignment = Box::new(assignment);
         {
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.waiting.push_back(assignment);
@@ -81,7 +83,7 @@ impl Lanes {
             let mut done = Vec::new();
             let mut next = Queue::take(&queue);
             while let Some(assignment) = next {
-                let result = task::run(Arc::clone(&context), assignment).await;
+                let result = task::run(Arc::clone(&context), *assignment).await;
                 // What took time, had effects or asks somebody is handed over at once: it may have to be stored before the others end.
                 let quick = result.as_ref().is_ok_and(|result| {
                     result.elapsed < LONG && !result.performed && result.record.status == TaskStatus::Done

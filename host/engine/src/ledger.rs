@@ -3,20 +3,26 @@
 //! Everything that the claim stores passes here, so that what was held back (see [`Ledger::hold_back`]) rides on whatever is stored next and
 //! nothing is stored out of order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use holdpoint_graph::actor::Actor;
 use holdpoint_graph::clock::Clock;
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, Namespace, NodeName, TaskId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, Namespace, NodeName, RunId, TaskId, ThreadId};
 use holdpoint_graph::nodes::{Command, JournalError, TaskJournal, TaskReport};
+use holdpoint_graph::notice::{NoticeKind, Notices};
 use holdpoint_graph::operation::{OperationHit, OperationRecord};
 use holdpoint_store::{
-    CacheRecord, Commit, Expect, NewCheckpoint, QuestionRecord, Snapshot, Store, TaskRecord, ThreadError, ThreadStatus,
+    AuditEntry, CacheRecord, Commit, Expect, NewCheckpoint, QuestionRecord, RunStatus, RunUpdate, Snapshot, Store,
+    TaskRecord, ThreadError, ThreadStatus,
 };
+use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
+use crate::approvals::notice::{Subject, notice};
 use crate::error::Error;
 use crate::events::{Event, EventKind, EventSink};
 
@@ -28,6 +34,8 @@ pub(crate) struct Ledger {
     epoch: Epoch,
     lease_ms: u64,
     events: Option<Arc<dyn EventSink>>,
+    /// None for what is executed only to be looked at.
+    scribe: Option<Scribe>,
     /// Stores nothing: what would be stored is dropped, and what must be durable before something leaves is refused.
     dry: bool,
     /// Held across the store's commit on purpose: writes of one thread go out one after the other, in order.
@@ -39,6 +47,8 @@ pub(crate) struct Ledger {
 struct HeldBack {
     write: Write,
     supersteps: usize,
+    /// The operations that the claim has recorded, by scope, connector and id, with their latest state.
+    operations: BTreeMap<(String, String, String), &'static str>,
     /// Why a write failed that held some of it. Nobody knows whether it is stored, so nothing that stands on it can be: the claim is over.
     lost: Option<holdpoint_store::Error>,
 }
@@ -55,8 +65,27 @@ pub(crate) struct Write {
     pub(crate) cache: Vec<CacheRecord>,
     /// Told when the rest is durable.
     pub(crate) events: Vec<Event>,
-    /// Ends the claim: the thread's new status, and its error.
-    pub(crate) end: Option<(ThreadStatus, Option<ThreadError>)>,
+    /// Ends the claim.
+    pub(crate) end: Option<End>,
+}
+
+/// How a claim ends.
+pub(crate) struct End {
+    /// The thread's new status.
+    pub(crate) status: ThreadStatus,
+    /// Why it failed.
+    pub(crate) error: Option<ThreadError>,
+    /// Somebody cancelled the run.
+    pub(crate) cancelled: bool,
+}
+
+/// In whose name a claim writes, and who is told of its questions.
+pub(crate) struct Scribe {
+    /// What notices say of the thread.
+    pub(crate) subject: Subject,
+    /// The stored run that the claim executes.
+    pub(crate) run: Option<RunId>,
+    pub(crate) notices: Arc<dyn Notices>,
 }
 
 impl Write {
@@ -96,13 +125,14 @@ impl Ledger {
         epoch: Epoch,
         lease_ms: u64,
         events: Option<Arc<dyn EventSink>>,
+        scribe: Option<Scribe>,
     ) -> Self {
-        Self { store, clock, thread, epoch, lease_ms, events, dry: false, held_back: Mutex::default() }
+        Self { store, clock, thread, epoch, lease_ms, events, scribe, dry: false, held_back: Mutex::default() }
     }
 
     /// One that stores nothing, for what is executed only to be looked at. Operations are refused.
     pub(crate) fn dry(store: Arc<dyn Store>, clock: Arc<dyn Clock>, thread: ThreadId, epoch: Epoch) -> Self {
-        Self { dry: true, ..Self::new(store, clock, thread, epoch, 0, None) }
+        Self { dry: true, ..Self::new(store, clock, thread, epoch, 0, None, None) }
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -150,16 +180,33 @@ impl Ledger {
         if let Some(error) = &held_back.lost {
             return Err(Error::Store(error.clone()));
         }
-        let HeldBack { write: mut all, .. } = std::mem::take(&mut *held_back);
+        let operations = std::mem::take(&mut held_back.operations);
+        let HeldBack { write: mut all, .. } =
+            std::mem::replace(&mut *held_back, HeldBack { operations, ..HeldBack::default() });
         let held_some = !all.checkpoints.is_empty() || !all.tasks.is_empty();
         all.extend(write);
         all.newest_tasks();
         let at_ms = self.clock.now_ms();
+        let own = all.checkpoints.iter().rev().find(|checkpoint| checkpoint.record.namespace.is_root());
+        let mut audit = Vec::new();
+        let mut runs = Vec::new();
+        if let Some(scribe) = &self.scribe {
+            held_back.note(&all.operations);
+            for question in &all.questions {
+                audit.push(scribe.asked(question, at_ms));
+                let told = notice(&scribe.subject, question, NoticeKind::Requested, 0, &[], at_ms);
+                all.operations.extend(told.into_iter().flat_map(|told| scribe.notices.operations(&told)));
+            }
+            if let Some(end) = &all.end {
+                audit.push(scribe.stopped(end, own.map(|own| &own.record.id), &held_back.operations, at_ms));
+                runs.extend(scribe.run_ends(end));
+            }
+        }
         let (status, error, release) = match all.end {
-            Some((status, error)) => (status, error, true),
+            // A paused thread says why it waits for nobody.
+            Some(end) => (end.status, end.error.or_else(|| end.cancelled.then(cancelled)), true),
             None => (ThreadStatus::Running, None, false),
         };
-        let own = all.checkpoints.iter().rev().find(|checkpoint| checkpoint.record.namespace.is_root());
         let commit = Commit {
             release,
             lease_until_ms: (!release).then(|| at_ms + self.lease_ms),
@@ -170,10 +217,14 @@ impl Ledger {
             operations: all.operations,
             hits: all.hits,
             cache: all.cache,
+            runs,
+            audit,
             error,
             ..Commit::new(self.thread.clone(), Expect::Epoch(self.epoch), status, at_ms)
         };
-        self.store.commit(commit).await.map_err(|error| match error {
+        let span =
+            tracing::debug_span!("commit", thread = self.thread.as_str(), checkpoints = commit.checkpoints.len());
+        self.store.commit(commit).instrument(span).await.map_err(|error| match error {
             holdpoint_store::Error::Fenced { thread, .. } | holdpoint_store::Error::ThreadNotFound(thread) => {
                 Error::TakenOver(thread)
             }
@@ -197,6 +248,86 @@ impl Ledger {
     pub(crate) async fn cached(&self, key: &Digest) -> Result<Option<Command>, Error> {
         Ok(self.store.cached(key, self.now_ms()).await?)
     }
+}
+
+impl HeldBack {
+    fn note(&mut self, operations: &[OperationRecord]) {
+        for operation in operations {
+            let key = &operation.key;
+            let place = (key.scope.to_text(), key.connector.to_string(), key.id.to_string());
+            self.operations.insert(place, operation.state.name());
+        }
+    }
+}
+
+impl Scribe {
+    fn entry(&self, kind: &'static str, at_ms: u64, body: Value) -> AuditEntry {
+        let mut members = match body {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        };
+        if let Some(run) = &self.run {
+            members.insert("run".into(), run.as_str().into());
+        }
+        AuditEntry {
+            thread: Some(self.subject.thread.clone()),
+            tenant: self.subject.tenant.clone(),
+            at_ms,
+            actor: Actor::worker(),
+            kind,
+            body: members,
+        }
+    }
+
+    fn asked(&self, question: &QuestionRecord, at_ms: u64) -> AuditEntry {
+        let body = json!({
+            "question": question.id.as_str(),
+            "node": question.node.as_str(),
+            "payload_digest": question.payload_digest.as_str(),
+            "deadline_at_ms": question.deadline_at_ms,
+        });
+        self.entry("question.asked", at_ms, body)
+    }
+
+    /// What the claim came to. What its supersteps did is in the checkpoints up to the head.
+    fn stopped(
+        &self,
+        end: &End,
+        head: Option<&CheckpointId>,
+        operations: &BTreeMap<(String, String, String), &'static str>,
+        at_ms: u64,
+    ) -> AuditEntry {
+        let operations: Vec<Value> = operations
+            .iter()
+            .map(|((scope, connector, id), state)| {
+                json!({ "scope": scope, "connector": connector, "operation": id, "state": state })
+            })
+            .collect();
+        let body = json!({
+            "status": end.status.name(),
+            "head": head.map(CheckpointId::as_str),
+            "error": end.error.as_ref().map(|error| error.code.as_str()),
+            "cancelled": end.cancelled,
+            "operations": operations,
+        });
+        self.entry("thread.stopped", at_ms, body)
+    }
+
+    /// The end of the stored run; none when the thread goes on.
+    fn run_ends(&self, end: &End) -> Option<RunUpdate> {
+        let (to, error) = match (end.status, end.cancelled) {
+            (ThreadStatus::Running, _) => return None,
+            (_, true) => (RunStatus::Interrupted, Some(cancelled())),
+            (ThreadStatus::Failed, false) => (RunStatus::Error, end.error.clone()),
+            (ThreadStatus::Done | ThreadStatus::Interrupted, false) => (RunStatus::Success, None),
+        };
+        Some(RunUpdate { run: self.run.clone()?, from: RunStatus::Running, to, error })
+    }
+}
+
+/// Why a cancelled run ended.
+fn cancelled() -> ThreadError {
+    ThreadError { code: "UserInterrupt".into(), message: "the run was cancelled".into(), node: None, details: None }
 }
 
 fn dry_refusal() -> holdpoint_store::Error {

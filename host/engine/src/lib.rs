@@ -9,10 +9,12 @@
 //! * [`apply`], `upcoming`: from the tasks' results to the next checkpoint. Pure.
 //! * [`update`]: a caller's update as the next checkpoint; [`patch`]: from one state to another; `subgraph`: what graphs hand each other. Pure.
 //! * [`answers`]: which answer belongs to which question. Pure.
+//! * [`approvals`]: who may answer a question, what counts as an answer, what time does. Pure.
 //! * [`claim`]: who may advance a thread. [`prune`]: what of a thread's history has to stay. Pure.
 //! * [`view`]: a thread as its users see it. Pure.
 //! * [`engine`]: the handle: start, answer, continue, read.
 //! * [`events`]: what happens in a run, told while it happens; [`stream`]: as LangGraph's streams. Pure.
+//! * [`tree`]: all branches of a thread, drawn. Pure.
 //! * [`transfer`]: a thread as one value. [`recording`]: what a thread was given from outside. [`verify`]: whether its history is what its nodes do.
 //! * `driver`, `frame`, `telling`, `lanes`, `task`, `child`, `states`, `ledger`: the thin asynchronous edge: executes tasks, retries, commits.
 //! * [`error`]: how it fails.
@@ -29,6 +31,7 @@ mod subgraph;
 mod upcoming;
 
 pub mod answers;
+pub mod approvals;
 pub mod claim;
 pub mod prune;
 pub mod view;
@@ -37,6 +40,7 @@ pub mod events;
 pub mod recording;
 pub mod stream;
 pub mod transfer;
+pub mod tree;
 
 pub mod verify;
 
@@ -54,8 +58,10 @@ mod telling;
 pub mod error;
 
 pub use answers::Answers;
+pub use approvals::{Approval, ApprovalStatus, Eligibility};
 pub use engine::{
-    Breakpoints, Config, Deployment, Engine, Input, PruneReport, PruneRequest, Repetition, RunOptions, Selection, Word,
+    Breakpoints, Config, Decided, Decision, Delegation, Deployment, Engine, Input, MonitorReport, Principal,
+    PruneReport, PruneRequest, Repetition, ReplyKey, RunOptions, Selection, Turn, Word,
 };
 pub use error::Error;
 pub use events::{Drain, Event, EventKind, EventSink};

@@ -9,12 +9,17 @@ use holdpoint_graph::ids::{Epoch, Namespace, QuestionId, TaskId, ThreadId};
 use holdpoint_graph::nodes::{
     NodeCall, NodeOutcome, Nodes, Question, RecordedAnswer, State, TaskIdentity, TaskJournal,
 };
+use holdpoint_graph::notice::Directory;
 use holdpoint_graph::operation::{OperationHit, OperationRecord, OperationState};
 use holdpoint_store::{
-    CacheRecord, CheckpointRecord, QuestionRecord, QuestionStatus, Snapshot, TaskRecord, TaskStatus, ThreadError,
+    CacheRecord, CheckpointRecord, Proceedings, QuestionRecord, QuestionStatus, Snapshot, TaskRecord, TaskStatus,
+    ThreadError,
 };
 use serde_json::{Map, Value, json};
+use tracing::Instrument as _;
 
+use crate::approvals::policy::{self, EVIDENCE, Policy};
+use crate::approvals::time;
 use crate::child::{self, Kept};
 use crate::engine::{Config, RunOptions};
 use crate::error::Error;
@@ -23,8 +28,11 @@ use crate::ledger::{Ledger, TaskScribe, Write};
 use crate::plan::PlannedTask;
 use crate::version::Version;
 
-/// The key of a question's policy that holds the evidence of the host's own questions.
-pub(crate) const EVIDENCE: &str = "evidence";
+/// The code of tasks whose question's deadline cannot be told.
+pub(crate) const NO_DEADLINE: &str = "HP0911";
+
+/// Latest moment that a store can hold: a guest may ask for any.
+const TIME_MS_MAX: u64 = i64::MAX.unsigned_abs() - 1;
 
 /// What all of a claim shares.
 pub(crate) struct Claimed {
@@ -35,6 +43,10 @@ pub(crate) struct Claimed {
     pub(crate) epoch: Epoch,
     pub(crate) config: Config,
     pub(crate) options: RunOptions,
+    /// Who gave the thread its newest input.
+    pub(crate) requester: Option<String>,
+    /// Whom names in policies mean.
+    pub(crate) directory: Arc<dyn Directory>,
 }
 
 /// What all tasks of one run of a graph share.
@@ -149,6 +161,17 @@ impl TaskResult {
 
 /// Executes a task until it is done, waits for somebody, or has used up its retries.
 pub(crate) async fn run(context: Arc<Context>, assignment: Assignment) -> Result<TaskResult, Error> {
+    let span = tracing::info_span!(
+        "task",
+        thread = context.claimed.thread.as_str(),
+        task = assignment.planned.id.as_str(),
+        node = assignment.planned.node.as_str(),
+        checkpoint = assignment.checkpoint.id.as_str(),
+    );
+    run_within(context, assignment).instrument(span).await
+}
+
+async fn run_within(context: Arc<Context>, assignment: Assignment) -> Result<TaskResult, Error> {
     let begun = Instant::now();
     let planned = &assignment.planned;
     context.ledger().tell(&context.namespace, assignment.step(), || EventKind::TaskStarted {
@@ -182,6 +205,9 @@ async fn execute(
         let reason = format!("the component of node {} is not deployed", assignment.planned.node);
         return Ok(ended(&context, &assignment, NodeOutcome::HostFault(reason), 0, Progress::default(), begun));
     };
+    if let Some(error) = expired(&assignment.questions) {
+        return Ok(failed(&context, &assignment, error, begun));
+    }
     // What a node may do outside must be done for each thread: its results are its own.
     let pure = node.connectors.is_empty() && assignment.questions.is_empty() && assignment.executions == 0;
     let cache = node.cache.filter(|_| pure);
@@ -364,10 +390,16 @@ fn ended(
             });
             TaskStatus::Failed
         }
-        NodeOutcome::Interrupted(asked) => {
-            question = Some(question_record(context, assignment, asked, now_ms));
-            TaskStatus::Interrupted
-        }
+        NodeOutcome::Interrupted(asked) => match question_record(context, assignment, asked, now_ms) {
+            Ok(asked) => {
+                question = Some(asked);
+                TaskStatus::Interrupted
+            }
+            Err(faulty) => {
+                error = Some(faulty);
+                TaskStatus::Failed
+            }
+        },
         NodeOutcome::InDoubt { operation, reason } => {
             let details = json!({
                 "scope": operation.scope.to_text(),
@@ -445,19 +477,46 @@ pub(crate) fn failure_record(outcome: NodeOutcome, assignment: &Assignment) -> T
     ThreadError { code, message, node: Some(assignment.planned.node.clone()), details }
 }
 
-fn question_record(context: &Context, assignment: &Assignment, asked: Question, now_ms: u64) -> QuestionRecord {
+/// Why a task fails without running: the deadline of one of its questions has come, and there is nothing that its node could be told.
+pub(crate) fn expired(questions: &[QuestionRecord]) -> Option<ThreadError> {
+    questions.iter().find_map(time::failure)
+}
+
+fn failed(context: &Context, assignment: &Assignment, error: ThreadError, begun: Instant) -> TaskResult {
+    let base = record(assignment, context.ledger().now_ms());
+    TaskResult::new(TaskRecord { status: TaskStatus::Failed, error: Some(error), ..base }, begun)
+}
+
+/// The record of a question that is asked now.
+///
+/// # Errors
+/// How the task fails, because nobody can say until when the question stands.
+fn question_record(
+    context: &Context,
+    assignment: &Assignment,
+    asked: Question,
+    now_ms: u64,
+) -> Result<QuestionRecord, ThreadError> {
     let planned = &assignment.planned;
-    let mut policy = Map::new();
+    let mut snapshot = Map::new();
+    let mut longest_ms = None;
     if let Some(evidence) = asked.evidence {
         // The host's question about an operation: the node's own policy is about the node's own questions.
-        policy.insert(EVIDENCE.into(), *evidence);
+        snapshot.insert(EVIDENCE.into(), *evidence);
     } else if let Some(interrupt) = context.version.node(&planned.node).and_then(|node| node.interrupt.as_ref()) {
-        policy = interrupt.policy.clone();
-        if let Some(schema) = &interrupt.answer_schema {
-            policy.insert("answer_schema".into(), schema.document().clone());
-        }
+        let claimed = &context.claimed;
+        snapshot = policy::snapshot(interrupt, claimed.directory.as_ref(), claimed.requester.as_deref());
+        longest_ms = deadline_ms(&context.version, assignment)?;
     }
-    QuestionRecord {
+    let snapshot = Value::Object(snapshot);
+    let duration_ms = asked.deadline_ms.into_iter().chain(longest_ms).min();
+    let deadline_at_ms = duration_ms.map(|duration_ms| now_ms.saturating_add(duration_ms).min(TIME_MS_MAX));
+    let proceedings = Proceedings::default();
+    let due_at_ms = match Policy::read(&snapshot) {
+        Ok(policy) => time::due_at_ms(&policy, &proceedings, now_ms, deadline_at_ms),
+        Err(_) => deadline_at_ms,
+    };
+    Ok(QuestionRecord {
         id: QuestionId::derive(
             &context.claimed.thread,
             &assignment.checkpoint.id,
@@ -472,10 +531,28 @@ fn question_record(context: &Context, assignment: &Assignment, asked: Question, 
         payload: asked.payload,
         payload_digest: asked.payload_digest,
         answer_schema: asked.answer_schema,
-        policy: Value::Object(policy),
+        policy: snapshot,
         asked_at_ms: now_ms,
-        deadline_at_ms: asked.deadline_ms.map(|deadline_ms| now_ms.saturating_add(deadline_ms)),
+        deadline_at_ms,
+        due_at_ms,
+        proceedings,
         status: QuestionStatus::Pending,
         answer: None,
-    }
+    })
+}
+
+/// How long the questions of a task's node stand at most. A function of what is recorded of the task.
+///
+/// # Errors
+/// How the task fails, because the graph's expression does not say.
+pub(crate) fn deadline_ms(version: &Version, assignment: &Assignment) -> Result<Option<u64>, ThreadError> {
+    let node = &assignment.planned.node;
+    let deadline = version.node(node).and_then(|node| node.interrupt.as_ref()?.deadline.as_ref());
+    let duration_ms = deadline.map(|deadline| deadline.duration_ms(assignment.state.values(), &version.graph.channels));
+    duration_ms.transpose().map_err(|error| ThreadError {
+        code: NO_DEADLINE.into(),
+        message: format!("the deadline of node {node} cannot be told: {error}"),
+        node: Some(node.clone()),
+        details: None,
+    })
 }

@@ -67,8 +67,9 @@ pub(crate) struct Base {
     pub(crate) values: Map<String, Value>,
     /// What is recorded of its tasks, where that still counts: at the thread's head.
     pub(crate) tasks: Records,
-    /// The tasks of which anything is recorded, here or on a branch that went on from here: an update never changes that.
-    pub(crate) recorded: HashSet<TaskId>,
+    /// The paths of the tasks of which anything is recorded, here or on a branch that went on from here: an update never changes that. Paths, because a
+    /// copied thread's older tasks go by the ids that they had in the original.
+    pub(crate) recorded: HashSet<String>,
     /// The input as it was given, where the checkpoint stands before one that is not applied yet.
     pub(crate) input: Option<Map<String, Value>>,
 }
@@ -256,7 +257,7 @@ fn speak(
     };
     // What an update says of a task that is there is kept with it, so that the history shows it (S73), unless something is recorded already.
     let shown =
-        tasks.into_iter().filter(|(task, _)| !task.path.starts_with("update:") && !base.recorded.contains(&task.id));
+        tasks.into_iter().filter(|(task, _)| !task.path.starts_with("update:") && !base.recorded.contains(&task.path));
     let shown = shown.map(|(_, record)| record).collect();
     let (mut made, mut base) = made(setting, base, advance, shown, entropy);
     for checkpoint in &mut made.checkpoints {
@@ -354,7 +355,16 @@ fn finish(setting: &Setting<'_>, mut made: Made, record: CheckpointRecord, value
         tasks.insert(pause.id.clone(), pause.clone());
         made.tasks.push(pause);
     }
-    (made, Base { checkpoint: record, values, recorded: tasks.keys().cloned().collect(), tasks, input: None })
+    (
+        made,
+        Base {
+            checkpoint: record,
+            values,
+            recorded: tasks.values().map(|task| task.path.clone()).collect(),
+            tasks,
+            input: None,
+        },
+    )
 }
 
 fn input(

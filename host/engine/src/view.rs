@@ -11,8 +11,9 @@ use holdpoint_store::{
 use serde_json::{Map, Value, json};
 
 use crate::apply;
+use crate::approvals::policy::EVIDENCE;
+use crate::approvals::{decide, time};
 use crate::plan::{PlannedTask, commands, tasks_of};
-use crate::task::EVIDENCE;
 use crate::version::Version;
 
 /// A thread as it stands.
@@ -51,10 +52,12 @@ pub struct Interrupt {
     pub namespace: Namespace,
     /// What is asked.
     pub value: Value,
-    /// Digest of what is asked.
+    /// Digest that a decision has to name: of what is asked, or of the edited form that is voted on.
     pub digest: Option<Digest>,
     /// Until when it may be answered.
     pub deadline_at_ms: Option<u64>,
+    /// Its deadline has come, whether or not that is recorded: it cannot be answered any more.
+    pub expired: bool,
     /// Why the host itself asks, and what a dry run showed.
     pub evidence: Option<Value>,
 }
@@ -137,12 +140,12 @@ pub struct TaskView {
     pub state: Option<Box<HistoryEntry>>,
 }
 
-/// A thread's live view. `version` is none when it is not at hand: then the values of finished tasks are not applied.
-pub fn thread_view(snapshot: &Snapshot, version: Option<&Version>) -> ThreadView {
+/// A thread's live view at `now_ms`. `version` is none when it is not at hand: then the values of finished tasks are not applied.
+pub fn thread_view(snapshot: &Snapshot, version: Option<&Version>, now_ms: u64) -> ThreadView {
     let planned = tasks_of(&snapshot.thread.id, &snapshot.checkpoint, &snapshot.tasks);
     let finished = finished_tasks(snapshot, &planned, version);
     let unfinished = planned.iter().filter(|task| !finished.contains_key(&task.id));
-    let interrupts = interrupts(snapshot);
+    let interrupts = interrupts(snapshot, now_ms);
     ThreadView {
         thread: snapshot.thread.id.clone(),
         graph: snapshot.thread.graph.clone(),
@@ -269,7 +272,7 @@ fn live_values(snapshot: &Snapshot, version: Option<&Version>) -> Map<String, Va
     values
 }
 
-fn interrupts(snapshot: &Snapshot) -> Vec<Interrupt> {
+fn interrupts(snapshot: &Snapshot, now_ms: u64) -> Vec<Interrupt> {
     let namespace = &snapshot.checkpoint.namespace;
     let questions =
         snapshot.questions.iter().filter(|question| question.status == QuestionStatus::Pending).map(|question| {
@@ -280,8 +283,9 @@ fn interrupts(snapshot: &Snapshot) -> Vec<Interrupt> {
                 node: question.node.clone(),
                 namespace: namespace.clone(),
                 value: question.payload.clone(),
-                digest: Some(question.payload_digest.clone()),
+                digest: Some(decide::current_digest(question).clone()),
                 deadline_at_ms: question.deadline_at_ms,
+                expired: time::is_expired(question, now_ms),
                 evidence,
             }
         });
@@ -291,7 +295,8 @@ fn interrupts(snapshot: &Snapshot) -> Vec<Interrupt> {
         .iter()
         .filter(|task| task.status == TaskStatus::InDoubt && !snapshot.children.contains_key(&task.id))
         .map(|task| in_doubt(task, snapshot));
-    questions.chain(doubts).chain(children_in_order(snapshot).into_iter().flat_map(interrupts)).collect()
+    let inner = children_in_order(snapshot).into_iter().flat_map(|child| interrupts(child, now_ms));
+    questions.chain(doubts).chain(inner).collect()
 }
 
 /// The runs of subgraphs in order of the paths of their tasks: ids are no order that means anything.
@@ -319,6 +324,7 @@ fn in_doubt(task: &TaskRecord, snapshot: &Snapshot) -> Interrupt {
         }),
         digest: recorded.map(|operation| operation.request_digest.clone()),
         deadline_at_ms: None,
+        expired: false,
         evidence: None,
         id,
     }

@@ -165,7 +165,7 @@ async fn an_operation_without_an_outcome_holds_its_thread() {
         finished_at_ms: Some(NOON_MS),
         ..queued.clone()
     };
-    assert!(world.store.exchange_operation(&queued, sent, NOON_MS).await.unwrap());
+    assert!(world.store.exchange_operation(&queued, sent, NOON_MS, Vec::new()).await.unwrap());
     assert_eq!(world.engine.prune(&request(Rule::Delete, None)).await.unwrap().deleted, 1);
     let key = &queued.key;
     assert!(world.store.operation(key).await.unwrap().is_some(), "the record goes on answering");
@@ -313,10 +313,15 @@ impl Journal for Raced {
         expected: &OperationRecord,
         next: OperationRecord,
         at_ms: u64,
+        audit: Vec<holdpoint_store::AuditEntry>,
     ) -> Result<bool, StoreError> {
-        self.inner.exchange_operation(expected, next, at_ms).await
+        self.inner.exchange_operation(expected, next, at_ms, audit).await
     }
 }
+
+holdpoint_store::forward_store!(Raced, |_store, call| call, |store, change| {
+    holdpoint_store::Approvals::change_question(&*store.inner, change)
+});
 
 #[async_trait]
 impl Store for Raced {
@@ -356,8 +361,12 @@ impl Store for Raced {
         self.inner.clear_cache(now_ms).await
     }
 
-    async fn put_version(&self, version: VersionRecord) -> Result<(), StoreError> {
-        self.inner.put_version(version).await
+    async fn put_version(
+        &self,
+        version: VersionRecord,
+        audit: Vec<holdpoint_store::AuditEntry>,
+    ) -> Result<(), StoreError> {
+        self.inner.put_version(version, audit).await
     }
 
     async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, StoreError> {
@@ -368,8 +377,13 @@ impl Store for Raced {
         self.inner.question(thread, id).await
     }
 
-    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), StoreError> {
-        self.inner.delete_thread(thread, epoch).await
+    async fn delete_thread(
+        &self,
+        thread: &ThreadId,
+        epoch: Epoch,
+        audit: Vec<holdpoint_store::AuditEntry>,
+    ) -> Result<(), StoreError> {
+        self.inner.delete_thread(thread, epoch, audit).await
     }
 
     async fn put_contents(&self, contents: Vec<Content>) -> Result<(), StoreError> {

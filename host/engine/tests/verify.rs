@@ -95,6 +95,7 @@ async fn carried(world: &World, change: impl FnOnce(&mut Transfer)) -> World {
         lineage: transfer.thread.lineage,
         graph: transfer.thread.graph,
         graph_name: transfer.thread.graph_name,
+        tenant: transfer.thread.tenant,
     };
     let commit = Commit {
         claim: Some(Claim { owner: "other".into(), lease_until_ms: NOON_MS }),
@@ -328,7 +329,7 @@ async fn doubt_is_met_again_until_it_is_settled() {
     };
     let record = world.store.operation(&key).await.unwrap().unwrap();
     let settled = OperationRecord { state: OperationState::Completed(json!("paid")), ..record.clone() };
-    assert!(world.store.exchange_operation(&record, settled, NOON_MS).await.unwrap());
+    assert!(world.store.exchange_operation(&record, settled, NOON_MS, Vec::new()).await.unwrap());
     let report = verified(&other).await;
     assert_eq!((report.difference, report.skipped), (None, [(Reason::SettledSince, 1)].into()));
 }
@@ -573,6 +574,7 @@ async fn a_version_that_is_missing_is_named() {
         lineage: thread(),
         graph: graph.clone(),
         graph_name: transfer.thread.graph_name.clone(),
+        tenant: holdpoint_graph::ids::Tenant::default(),
     };
     let commit = Commit {
         claim: Some(Claim { owner: "other".into(), lease_until_ms: NOON_MS }),

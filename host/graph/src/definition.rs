@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::ids::{ChannelName, ConnectorName, GraphName, NodeName};
-use crate::state::{Condition, Reducer, Schema};
+use crate::problem::printable;
+use crate::reader::units;
+use crate::state::{Condition, Reducer, Schema, StateError};
 
 /// Supersteps of one run when the graph does not say: about LangGraph 1.2's own default (`reference` R30 and table 1.2).
 pub const RECURSION_LIMIT_DEFAULT: u32 = 10_000;
@@ -259,8 +261,50 @@ pub enum Target {
 pub struct InterruptPolicy {
     /// JSON Schema that every answer must satisfy, besides the question's own.
     pub answer_schema: Option<Schema>,
-    /// The rest of the table as written (deadline, assignees, quorum, …), checked for form and recorded with the question.
+    /// How long a question stands at most.
+    pub deadline: Option<Deadline>,
+    /// The table as written without `answer_schema` (deadline, assignees, quorum, …), checked for form and recorded with the question.
     pub policy: serde_json::Map<String, Value>,
+}
+
+/// How long a question stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deadline {
+    /// Always this long, in milliseconds.
+    After(u64),
+    /// As long as the expression says of the state that its node reads: a duration as text.
+    Computed(Condition),
+}
+
+impl Deadline {
+    /// How long a question stands that is asked in this state, in milliseconds.
+    ///
+    /// # Errors
+    /// [`StateError::ConditionFailed`] when the expression fails, or gives no duration, or none at all.
+    pub fn duration_ms(
+        &self,
+        state: &serde_json::Map<String, Value>,
+        channels: &BTreeMap<ChannelName, Channel>,
+    ) -> Result<u64, StateError> {
+        let condition = match self {
+            Self::After(duration_ms) => return Ok(*duration_ms),
+            Self::Computed(condition) => condition,
+        };
+        let text = condition.text_for(state, channels)?;
+        match duration_ms(&text) {
+            Ok(0) => Err(condition.failed(format!("{} is no time at all", printable(&text, 60)))),
+            Ok(duration_ms) => Ok(duration_ms),
+            Err(reason) => Err(condition.failed(format!("{} {reason}", printable(&text, 60)))),
+        }
+    }
+}
+
+/// Reads a duration such as `500ms`, `30s`, `15m`, `2h` or `7d`; in milliseconds.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn duration_ms(text: &str) -> Result<u64, String> {
+    units::duration_ms(text)
 }
 
 /// How often and when a failed task is tried again. Only failures that say so and traps are retried, interrupts never.

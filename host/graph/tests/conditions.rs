@@ -1,7 +1,7 @@
 //! CEL conditions over JSON state: what holds, what fails, and that nothing panics.
 
 use holdpoint_graph::builder::{Edges, GraphBuilder, NodeBuilder};
-use holdpoint_graph::definition::{Graph, Next, Target};
+use holdpoint_graph::definition::{Deadline, Graph, Next, Target};
 use holdpoint_graph::state::{Condition, Reducer, StateError};
 use serde_json::{Map, Value, json};
 
@@ -214,4 +214,25 @@ fn edges_resolve() {
     assert_eq!(resolve(&next("b"), json!("text")).expect_err("cannot be compared").code(), "HP0306");
     assert_eq!(resolve(&next("b"), json!(0)), Ok(vec!["END".to_owned()]));
     assert_eq!(resolve(&next("c"), json!(0)), Ok(Vec::new()));
+}
+
+#[test]
+fn deadlines_are_durations_or_errors() {
+    let deadline = |text: &str| {
+        let condition = Condition::compile(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+        Deadline::Computed(condition).duration_ms(&state(), &graph().channels)
+    };
+    assert_eq!(deadline("state.amount_cents > 100000 ? '15m' : '2h'"), Ok(900_000));
+    assert_eq!(deadline("state.status == 'P0' ? '15m' : '2h'"), Ok(7_200_000));
+    assert_eq!(deadline("state.status + '5m'").map_err(|error| error.code()), Err("HP0306"));
+    for (text, told) in [
+        ("state.approved", "the result is bool, not a text"),
+        ("'0s'", "0s is no time at all"),
+        ("'soon'", "soon is not a duration"),
+        ("'40000d'", "40000d is longer than 100 years"),
+    ] {
+        let error = deadline(text).expect_err(text).to_string();
+        assert!(error.contains(told), "{text}: {error}");
+    }
+    assert_eq!(Deadline::After(5).duration_ms(&Map::new(), &graph().channels), Ok(5));
 }

@@ -54,6 +54,11 @@ fn sound_nodes() {
         "interrupt = {}",
         "interrupt = { deadline = { cel = \"state.x == 'P0' ? '15m' : '2h'\" }, on_timeout = \"fail\", quorum = 2, notify = [\"mail\"] }",
         "interrupt = { escalate = [{ after = \"1m\", to = [\"g\"] }, { after = \"2m\", to = [\"h\"] }] }",
+        "interrupt = { allowed = [\"accept\", \"reject\", \"delegate\"], reason_required_on = [\"reject\"], remind = [\"1m\", \"2m\"] }",
+        "interrupt = { assignees = [\"a\", \"b\"], quorum = { approve = 2, reject = 2 } }",
+        "interrupt = { assignees = [\"a\", \"group:b\"], quorum = 9 }",
+        "interrupt = { assignees = [\"a\"], quorum = 2, escalate = [{ after = \"1m\", to = [\"b\"] }] }",
+        "reads = [\"x\"]\ninterrupt = { deadline = { cel = \"state.x\" } }",
     ] {
         check_node(lines, &[]);
     }
@@ -197,6 +202,23 @@ fn questions() {
     );
     check_node("interrupt = { escalate = [{ after = \"2m\" }, { to = [\"b\"] }] }", &["5:27 HP0103", "5:45 HP0103"]);
     check_node("interrupt = { deadlin = \"2h\" }", &["5:15 HP0102"]);
+    check_node("interrupt = { deadline = \"0s\" }", &["5:26 HP0105"]);
+    check_node("reads = []\ninterrupt = { deadline = { cel = \"state.x\" } }", &["6:34 HP0105"]);
+    check_node("interrupt = { allowed = [\"approve\"] }", &["5:26 HP0105"]);
+    check_node("interrupt = { allowed = [] }", &["5:25 HP0105"]);
+    check_node("interrupt = { allowed = [\"delegate\"] }", &["5:25 HP0105"]);
+    check_node("interrupt = { allowed = [\"accept\", \"accept\"] }", &["5:36 HP0114"]);
+    check_node("interrupt = { allowed = \"accept\" }", &["5:25 HP0104"]);
+    check_node("interrupt = { reason_required_on = [\"delegate\"] }", &["5:37 HP0105"]);
+    check_node("interrupt = { quorum = { reject = 2 } }", &["5:24 HP0103"]);
+    check_node(
+        "interrupt = { quorum = { approve = 0, reject = 0, ignore = 1 } }",
+        &["5:36 HP0105", "5:48 HP0105", "5:51 HP0102"],
+    );
+    check_node("interrupt = { quorum = \"all\" }", &["5:24 HP0104"]);
+    check_node("interrupt = { assignees = [\"a\", \"b\"], quorum = 3 }", &["5:48 HP0105"]);
+    check_node("interrupt = { remind = [\"2m\", \"2m\"] }", &["5:31 HP0105"]);
+    check_node("interrupt = { remind = [\"soon\"] }", &["5:25 HP0112"]);
 }
 
 /// A case with one problem: its place, its code and its whole text.

@@ -2,7 +2,8 @@
 
 use holdpoint_graph::builder::{Edges, GraphBuilder, NodeBuilder};
 use holdpoint_graph::definition::{
-    CachePolicy, Component, Graph, GraphReference, Join, Limits, Managed, Next, Node, Persist, Retry, Subgraph, Work,
+    CachePolicy, Component, Deadline, Graph, GraphReference, Join, Limits, Managed, Next, Node, Persist, Retry,
+    Subgraph, Work,
 };
 use holdpoint_graph::diagram::mermaid;
 use holdpoint_graph::document::{digest, from_document, to_document};
@@ -47,6 +48,16 @@ fn everything() -> Graph {
                 .timeout_ms(1501)
                 .limits(&Limits { memory_bytes: Some(65_537), fuel: Some(u64::MAX), time_ms: Some(60_000) }),
         )
+        .node(
+            "d",
+            NodeBuilder::component_path("d.wasm").interrupt(json!({
+                "deadline": { "cel": "size(state.log) > 1 ? '15m' : '2h'" },
+                "allowed": ["accept", "reject"],
+                "reason_required_on": ["reject"],
+                "quorum": { "approve": 2, "reject": 2 },
+                "remind": ["10m"],
+            })),
+        )
         .node("c", NodeBuilder::component_path("c d/é.wasm").interrupt(json!({})).next(Edges::when("true", "END")))
         .build()
         .unwrap_or_else(|problems| panic!("{problems}"))
@@ -69,6 +80,7 @@ fn the_designs_own_example_is_sound() {
     let gate = node("approval_gate");
     assert!(matches!(&gate.next, Next::First(branches) if branches.len() == 2));
     let interrupt = gate.interrupt.expect("has a policy");
+    assert_eq!(interrupt.deadline, Some(Deadline::After(7_200_000)));
     assert!(interrupt.answer_schema.is_some());
     assert_eq!(
         Value::Object(interrupt.policy),

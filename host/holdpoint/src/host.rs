@@ -8,6 +8,7 @@ use holdpoint_effects::{Configuration, Effects};
 use holdpoint_engine::{Config, Engine, Error, ThreadView};
 use holdpoint_graph::clock::Clock as _;
 use holdpoint_graph::digest::Digest;
+use holdpoint_graph::ids::Tenant;
 use holdpoint_graph::nodes::{NodeCall, NodeOutcome, NodeReport, Nodes};
 use holdpoint_sandbox::{ComponentSource, Options as SandboxOptions, Sandbox};
 use holdpoint_store::memory::MemoryStore;
@@ -16,6 +17,7 @@ use holdpoint_store::{Journal, Store, ThreadFilter, ThreadStatus};
 use tokio::sync::OnceCell;
 
 use crate::failure::Failure;
+use crate::remote::TenantStore;
 use crate::system::{ProcessOwners, SystemClock};
 
 /// What a host is made of.
@@ -39,11 +41,12 @@ pub struct Host {
     /// Threads.
     pub engine: Engine,
     /// What is durable.
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     /// Side effects: what is to leave after its commit is sent by [`Effects::deliver_due`].
     pub effects: Effects,
     nodes: Arc<LazySandbox>,
     configuration: Configuration,
+    config: Config,
 }
 
 impl Host {
@@ -52,8 +55,8 @@ impl Host {
     /// # Errors
     /// The store's.
     pub fn open(options: HostOptions) -> Result<Self, Failure> {
-        let store =
-            Arc::new(SqliteStore::open(&options.store, options.sqlite).map_err(|error| Failure::from_store(&error))?);
+        let store = SqliteStore::open(&options.store, options.sqlite).map_err(|error| Failure::from_store(&error))?;
+        let store: Arc<dyn Store> = Arc::new(store);
         let journal: Arc<dyn Journal> = Arc::clone(&store) as Arc<dyn Journal>;
         let effects = Effects::new(options.configuration.clone(), journal, Arc::new(SystemClock));
         let nodes = Arc::new(LazySandbox {
@@ -62,14 +65,21 @@ impl Host {
             components: Arc::new(StoredComponents(Arc::clone(&store))),
             cache_dir: options.cache_dir,
         });
-        let engine = Engine::new(
-            Arc::clone(&store) as Arc<dyn Store>,
-            Arc::clone(&nodes) as Arc<dyn Nodes>,
-            Arc::new(SystemClock),
-            Arc::new(ProcessOwners::of_this_process()),
-            options.engine,
-        );
-        Ok(Self { engine, store, effects, nodes, configuration: options.configuration })
+        let engine = engine(&store, &nodes, &effects, &options.configuration, options.engine.clone());
+        let HostOptions { configuration, engine: config, .. } = options;
+        Ok(Self { engine, store, effects, nodes, configuration, config })
+    }
+
+    /// The same host for one tenant: the threads of others are not there. Effects, which answer from everybody's records, are the same.
+    pub(crate) fn confined_to(&self, tenant: Tenant) -> Self {
+        let store: Arc<dyn Store> = Arc::new(TenantStore::new(Arc::clone(&self.store), tenant));
+        let engine = engine(&store, &self.nodes, &self.effects, &self.configuration, self.config.clone());
+        Self { engine, store, ..self.clone() }
+    }
+
+    /// The configuration that it was opened with.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// The host's clock, in milliseconds since 1970.
@@ -119,6 +129,23 @@ impl Host {
     }
 }
 
+fn engine(
+    store: &Arc<dyn Store>,
+    nodes: &Arc<LazySandbox>,
+    effects: &Effects,
+    configuration: &Configuration,
+    config: Config,
+) -> Engine {
+    let engine = Engine::new(
+        Arc::clone(store),
+        Arc::clone(nodes) as Arc<dyn Nodes>,
+        Arc::new(SystemClock),
+        Arc::new(ProcessOwners::of_this_process()),
+        config,
+    );
+    engine.with_people(Arc::new(configuration.users().clone()), Arc::new(effects.clone()))
+}
+
 /// A sandbox for looking at components: no store, no connectors.
 ///
 /// # Errors
@@ -148,7 +175,7 @@ impl ComponentSource for NoComponents {
 }
 
 /// Components by content, from the store: any process on it can continue any thread.
-struct StoredComponents(Arc<SqliteStore>);
+struct StoredComponents(Arc<dyn Store>);
 
 #[async_trait]
 impl ComponentSource for StoredComponents {

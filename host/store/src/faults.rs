@@ -28,6 +28,7 @@ use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
 use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 
+use crate::audit::AuditEntry;
 use crate::records::{Outline, QuestionRecord, Snapshot, ThreadRecord, VersionKind, VersionRecord};
 use crate::store::{Commit, Content, Error, HistoryFilter, Journal, OperationFilter, Statistics, Store, ThreadFilter};
 
@@ -44,7 +45,7 @@ pub enum Fault {
 
 type Plan = dyn Fn(u64) -> Fault + Send + Sync;
 
-/// A store that loses commits, or what became of them. Everything but commits and exchanges of operations passes.
+/// A store that loses commits, or what became of them. Everything but commits, exchanges of operations and changes of questions passes.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     plan: Box<Plan>,
@@ -52,13 +53,13 @@ pub struct FaultyStore {
 }
 
 impl FaultyStore {
-    /// Wraps a store. The plan is asked once for each commit and each exchange of an operation, which are numbered together from 1 in the order
-    /// in which they arrive.
+    /// Wraps a store. The plan is asked once for each commit, each exchange of an operation and each change of a question, which are numbered
+    /// together from 1 in the order in which they arrive.
     pub fn new(inner: Arc<dyn Store>, plan: impl Fn(u64) -> Fault + Send + Sync + 'static) -> Self {
         Self { inner, plan: Box::new(plan), numbered: AtomicU64::new(0) }
     }
 
-    /// How many commits and exchanges have arrived.
+    /// How many commits, exchanges and changes have arrived.
     pub fn arrived(&self) -> u64 {
         self.numbered.load(Ordering::Relaxed)
     }
@@ -76,6 +77,9 @@ impl FaultyStore {
         }
     }
 }
+
+crate::forward_store!(FaultyStore, |_store, call| call, |store, change| store
+    .write(store.inner.change_question(change)));
 
 #[async_trait]
 impl Store for FaultyStore {
@@ -115,8 +119,8 @@ impl Store for FaultyStore {
         self.inner.clear_cache(now_ms).await
     }
 
-    async fn put_version(&self, version: VersionRecord) -> Result<(), Error> {
-        self.inner.put_version(version).await
+    async fn put_version(&self, version: VersionRecord, audit: Vec<AuditEntry>) -> Result<(), Error> {
+        self.inner.put_version(version, audit).await
     }
 
     async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error> {
@@ -127,8 +131,8 @@ impl Store for FaultyStore {
         self.inner.question(thread, question).await
     }
 
-    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error> {
-        self.inner.delete_thread(thread, epoch).await
+    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch, audit: Vec<AuditEntry>) -> Result<(), Error> {
+        self.inner.delete_thread(thread, epoch, audit).await
     }
 
     async fn put_contents(&self, contents: Vec<Content>) -> Result<(), Error> {
@@ -175,7 +179,8 @@ impl Journal for FaultyStore {
         expected: &OperationRecord,
         next: OperationRecord,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<bool, Error> {
-        self.write(self.inner.exchange_operation(expected, next, at_ms)).await
+        self.write(self.inner.exchange_operation(expected, next, at_ms, audit)).await
     }
 }

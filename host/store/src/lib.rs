@@ -5,6 +5,8 @@
 //! # Layout
 //!
 //! * [`records`]: what is stored, as values.
+//! * [`approvals`]: questions between asking and answer. [`runs`]: requests in their turn, and threads as callers know them.
+//! * [`audit`](mod@audit): the record of every change, in hash chains. [`access`]: API keys and approval links.
 //! * [`store`]: the traits [`Store`] and [`Journal`], [`Commit`], and the errors.
 //! * `check`: what every store refuses before it looks at what is stored.
 //! * [`memory`]: the store in memory, the oracle that others are compared with.
@@ -13,6 +15,12 @@
 //! * [`faults`]: for tests, a store that commits and then reports failure.
 
 pub mod records;
+
+pub mod approvals;
+pub mod runs;
+
+pub mod access;
+pub mod audit;
 
 pub mod store;
 
@@ -23,9 +31,20 @@ pub mod sqlite;
 
 pub mod conformance;
 pub mod faults;
+#[doc(hidden)]
+pub mod forward;
 
+pub use access::{Access, ApiKeyRecord, LinkRecord};
+pub use approvals::{
+    Added, Approvals, Changed, DeadlineGuard, Proceedings, Proposal, QuestionChange, QuestionCounts, QuestionFilter,
+    ReplyRecord, ThreadQuestion, Vote,
+};
+pub use audit::{AuditEntry, AuditFilter, AuditRecord, AuditTrail, ChainHead};
 pub use memory::MemoryStore;
 pub use records::*;
+pub use runs::{
+    EntryFilter, EntryOrder, EntryStatus, RunFilter, RunRecord, RunStatus, RunUpdate, Runs, ThreadEntry, ThreadSummary,
+};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Claim, Commit, Content, Error, Expect, HistoryFilter, Journal, NewThread, OperationFilter, Statistics, Store,

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, Namespace, NodeName, QuestionId, TaskId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, Namespace, NodeName, QuestionId, TaskId, Tenant, ThreadId};
 use holdpoint_graph::nodes::{Answer, Command, EffectMode};
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_graph::state::Patch;
 use serde_json::{Map, Value};
+
+use crate::approvals::Proceedings;
 
 /// A thread's head: everything about it but its values.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,10 @@ pub struct ThreadRecord {
     pub lease_until_ms: u64,
     /// Its newest checkpoint.
     pub head: CheckpointId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The id of the actor who gave its newest input: whom `distinct_from = "requester"` means. None where nobody said.
+    pub requester: Option<String>,
     /// Why it failed.
     pub error: Option<ThreadError>,
     /// When it was created.
@@ -280,8 +286,13 @@ pub struct QuestionRecord {
     pub policy: Value,
     /// When it was asked.
     pub asked_at_ms: u64,
-    /// Until when it may be answered.
+    /// Until when it may be answered: at this very moment it may not any more.
     pub deadline_at_ms: Option<u64>,
+    /// When the monitor has to look at it next, in milliseconds since 1970: its next escalation or reminder, or its deadline. None when nothing is
+    /// to come, or it is not pending.
+    pub due_at_ms: Option<u64>,
+    /// What was said of it before its answer.
+    pub proceedings: Proceedings,
     /// What became of it.
     pub status: QuestionStatus,
     /// Its answer, once answered.
@@ -322,8 +333,11 @@ pub enum Settlement {
     Answer {
         /// The question.
         question: QuestionId,
-        /// Its answer.
+        /// Its answer. Refused when the question's deadline has come; one with verdict `expired` is refused when it has not.
         answer: Answer,
+        /// The proceedings with what led to the answer. Their version is the stored one's plus one, or the answer is refused: somebody had a say
+        /// meanwhile.
+        proceedings: Box<Proceedings>,
     },
     /// Something took its place.
     Supersede {

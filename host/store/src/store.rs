@@ -2,16 +2,22 @@
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, Namespace, OperationId, QuestionId, ThreadId};
+use holdpoint_graph::ids::{
+    CheckpointId, Epoch, GraphName, Namespace, OperationId, QuestionId, RunId, Tenant, ThreadId,
+};
 use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 
 use serde_json::{Map, Value};
 
+use crate::access::Access;
+use crate::approvals::{Approvals, ReplyRecord};
+use crate::audit::{AuditEntry, AuditTrail};
 use crate::records::{
     CacheRecord, NewCheckpoint, Outline, QuestionRecord, Settlement, Snapshot, Source, TaskRecord, ThreadError,
     ThreadRecord, ThreadStatus, VersionKind, VersionRecord,
 };
+use crate::runs::{RunUpdate, Runs};
 
 /// The operations' journal. Writes ride on the thread's commits ([`Store::commit`]), but for those that nobody's claim stands behind
 /// ([`Journal::exchange_operation`]).
@@ -50,7 +56,8 @@ pub trait Journal: Send + Sync {
     /// Replaces an operation's record if it still is `expected` in state, times and epoch; false, and nothing written, when it is not (exactly
     /// one of those who try wins). Needs no claim on any thread. When the new record says what became of the operation (completed, failed, not
     /// sent), every interrupted thread that has a task in doubt about it at its head, or in a subgraph that an unfinished task of the head's
-    /// runs, becomes running and nobody's, in the same transaction, so that whoever looks for work continues it.
+    /// runs, becomes running and nobody's, in the same transaction, so that whoever looks for work continues it. `audit` is put on the record when
+    /// the exchange takes place.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the keys differ; [`Error::Full`], [`Error::ReadOnly`]: nothing was written. [`Error::Unavailable`]: the outcome is
@@ -60,12 +67,13 @@ pub trait Journal: Send + Sync {
         expected: &OperationRecord,
         next: OperationRecord,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<bool, Error>;
 }
 
 /// Durable storage. What a successful [`Store::commit`] wrote is there after `kill -9` and after power loss.
 #[async_trait]
-pub trait Store: Journal {
+pub trait Store: Journal + Approvals + Runs + AuditTrail + Access {
     /// Applies a commit in one transaction, all of it or nothing. Commits of other threads may share the transaction's durability.
     ///
     /// # Errors
@@ -108,12 +116,12 @@ pub trait Store: Journal {
     /// Removes results that may not be used any more at `now_ms`, or all of them when it is none. Gives their number.
     async fn clear_cache(&self, now_ms: Option<u64>) -> Result<u64, Error>;
 
-    /// Stores a deployed version.
+    /// Stores a deployed version, and puts `audit` on the record when it was not there.
     ///
     /// # Errors
     /// [`Error::Invalid`] when a version of this kind, name and version is there with another digest: nothing was written. One that is there
     /// with the same digest stays as it is.
-    async fn put_version(&self, version: VersionRecord) -> Result<(), Error>;
+    async fn put_version(&self, version: VersionRecord, audit: Vec<AuditEntry>) -> Result<(), Error>;
 
     /// The versions of a name, or of all names, newest first (in order of storing).
     async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error>;
@@ -122,11 +130,12 @@ pub trait Store: Journal {
     async fn question(&self, thread: &ThreadId, question: &QuestionId) -> Result<Option<QuestionRecord>, Error>;
 
     /// Removes a thread with everything that only it holds: checkpoints, values, tasks, questions. Operations stay: their ids
-    /// must go on answering (`effect-once`). Guarded by the epoch like a commit.
+    /// must go on answering (`effect-once`); its entry, runs and audit records stay too. Guarded by the epoch like a commit. `audit` is put on the
+    /// record with it.
     ///
     /// # Errors
     /// [`Error::Fenced`], [`Error::ThreadNotFound`].
-    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error>;
+    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch, audit: Vec<AuditEntry>) -> Result<(), Error>;
 
     /// Stores contents under their digests; those already there stay. The store checks that bytes and digest agree.
     ///
@@ -176,6 +185,12 @@ pub struct Commit {
     pub hits: Vec<OperationHit>,
     /// Results that may be used again; replace those of the same key.
     pub cache: Vec<CacheRecord>,
+    /// Runs that begin or end here. One that is not in the status it is expected in refuses the commit.
+    pub runs: Vec<RunUpdate>,
+    /// Set by input: the id of the actor who gave it.
+    pub requester: Option<String>,
+    /// What is put on the record of it, in order (`accounted`).
+    pub audit: Vec<AuditEntry>,
     /// What the thread does now.
     pub status: ThreadStatus,
     /// Why it failed; none clears it.
@@ -202,6 +217,9 @@ impl Commit {
             operations: Vec::new(),
             hits: Vec::new(),
             cache: Vec::new(),
+            runs: Vec::new(),
+            requester: None,
+            audit: Vec::new(),
             status,
             error: None,
             at_ms,
@@ -229,6 +247,8 @@ pub struct NewThread {
     pub graph: Digest,
     /// That graph's name.
     pub graph_name: GraphName,
+    /// Whose it is. A [`crate::ThreadEntry`] of the same id that is there already must be of the same tenant; one that is not is made.
+    pub tenant: Tenant,
 }
 
 /// A worker's claim on a thread.
@@ -302,7 +322,7 @@ pub struct OperationFilter {
 /// Counts since a store was opened. Tests assert commit budgets with them, because counts do not flicker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Statistics {
-    /// [`Commit`]s applied, and operations exchanged.
+    /// [`Commit`]s applied, operations exchanged, and questions changed.
     pub commits: u64,
     /// Durable transactions that held commits: one holds every commit that was waiting. Equal to `commits` where nothing is batched.
     pub transactions: u64,
@@ -340,6 +360,34 @@ pub enum Error {
         /// The question.
         question: QuestionId,
     },
+    /// The question's deadline has come: it is answered by it, whether or not that is recorded yet.
+    #[error("question {question} was to be answered before {deadline_at_ms} (milliseconds since 1970)")]
+    DeadlinePassed {
+        /// The question.
+        question: QuestionId,
+        /// Its deadline.
+        deadline_at_ms: u64,
+    },
+    /// Somebody had a say in the question meanwhile: read it again and decide again.
+    #[error("somebody else had a say in question {0} meanwhile")]
+    QuestionChanged(QuestionId),
+    /// The idempotency key was used before. Carries what was replied then.
+    #[error("the idempotency key was used before")]
+    KeyUsed(Box<ReplyRecord>),
+    /// The approval link was used or revoked before.
+    #[error("the approval link was used before")]
+    LinkUsed,
+    /// The run is not in the status that was expected: somebody else began or ended it.
+    #[error("run {run} is {found}")]
+    RunChanged {
+        /// The run.
+        run: RunId,
+        /// Its status, or `unknown`.
+        found: &'static str,
+    },
+    /// What is to be created is there.
+    #[error("{0} exists")]
+    Exists(String),
     /// A commit names a parent checkpoint, task or question that is not stored: a fault of the caller.
     #[error("the commit does not fit what is stored: {0}")]
     Invalid(String),
@@ -380,6 +428,12 @@ impl Error {
             Self::NewerSchema { .. } => "HP0609",
             Self::Unavailable(_) => "HP0610",
             Self::Corrupt(_) => "HP0611",
+            Self::DeadlinePassed { .. } => "HP0612",
+            Self::QuestionChanged(_) => "HP0613",
+            Self::KeyUsed(_) => "HP0614",
+            Self::LinkUsed => "HP0615",
+            Self::RunChanged { .. } => "HP0616",
+            Self::Exists(_) => "HP0617",
         }
     }
 }

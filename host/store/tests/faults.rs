@@ -69,10 +69,10 @@ async fn exchanges_are_lost(inner: Arc<dyn Store>) {
     for (fault, found) in [(Fault::Before, &intended), (Fault::After, &done)] {
         apply(&inner, Commit { operations: vec![intended.clone()], ..update("t", 1) }).await;
         let store: Arc<dyn Store> = failing(&inner, 1, fault);
-        let lost = store.exchange_operation(&intended, done.clone(), NOW_MS).await;
+        let lost = store.exchange_operation(&intended, done.clone(), NOW_MS, Vec::new()).await;
         assert!(is_unavailable(&lost), "{lost:?}");
         assert_eq!(inner.operation(&intended.key).await, Ok(Some(found.clone())), "{fault:?}");
-        let again = store.exchange_operation(&intended, done.clone(), NOW_MS).await;
+        let again = store.exchange_operation(&intended, done.clone(), NOW_MS, Vec::new()).await;
         assert_eq!(again, Ok(fault == Fault::Before), "{fault:?}");
     }
 }

@@ -17,7 +17,15 @@ fn open(path: &Path) -> Arc<dyn Store> {
 }
 
 /// The size of a closed store, by the file system and by SQLite.
+/// What was stored adds this to the size of an empty file.
 fn bytes(path: &Path) -> u64 {
+    let directory = tempfile::tempdir().expect("a directory");
+    let empty = directory.path().join("empty.db");
+    drop(open(&empty));
+    size_of_file(path) - size_of_file(&empty)
+}
+
+fn size_of_file(path: &Path) -> u64 {
     let size = std::fs::metadata(path).expect("a file").len();
     let connection = rusqlite::Connection::open(path).expect("opens");
     let pages: i64 = connection

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{Epoch, GraphName};
+use holdpoint_graph::ids::{Epoch, GraphName, Tenant};
 use holdpoint_graph::nodes::Failure;
 use holdpoint_graph::operation::{NoteKind, OperationNote, OperationRecord, OperationState};
 use holdpoint_store::conformance::scene::{self, NOW_MS, apply, thread, update};
 use holdpoint_store::{
-    Arrivals, CheckpointRecord, Claim, Commit, Error, Journal, OperationFilter, Snapshot, Source, SqliteOptions,
-    SqliteStore, Store, ThreadFilter, ThreadStatus,
+    Arrivals, Changed, CheckpointRecord, Claim, Commit, EntryFilter, EntryOrder, Error, Journal, OperationFilter,
+    QuestionChange, QuestionFilter, Snapshot, Source, SqliteOptions, SqliteStore, Store, ThreadEntry, ThreadFilter,
+    ThreadStatus,
 };
 use serde_json::{Value, json};
 
@@ -144,7 +145,7 @@ async fn a_store_of_the_first_schema_keeps_everything() {
     }
     let connection = rusqlite::Connection::open(&path).expect("opens");
     let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).expect("readable");
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
     let verdict: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).expect("readable");
     assert_eq!(verdict, "ok");
 }
@@ -249,7 +250,7 @@ async fn a_store_of_the_second_schema_keeps_everything() {
     assert_eq!(scene::values_at(&store, "t", 2).await, json!({ "a": 7, "log": [1, 2] }));
     drop(store);
     let connection = rusqlite::Connection::open(&path).expect("opens");
-    for (check, sound) in [("integrity_check", "ok"), ("user_version", "3")] {
+    for (check, sound) in [("integrity_check", "ok"), ("user_version", "4")] {
         let found: String = connection
             .query_row(&format!("select cast({check} as text) from pragma_{check}"), [], |row| row.get(0))
             .expect("readable");
@@ -258,6 +259,39 @@ async fn a_store_of_the_second_schema_keeps_everything() {
     let orphans: i64 =
         connection.query_row("select count(*) from pragma_foreign_key_check", [], |row| row.get(0)).expect("readable");
     assert_eq!(orphans, 0);
+}
+
+/// What was there before callers, tenants and the record: it is everybody's, its entries name its graphs, and its questions are found and decided.
+#[tokio::test]
+async fn what_older_versions_left_is_served() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    made_by_the_second_version(&path);
+    let store: Arc<dyn Store> = Arc::new(open(&path).expect("migrates"));
+    let by_id = EntryFilter { order: EntryOrder::Id, ascending: true, limit: 9, ..EntryFilter::default() };
+    let listed = store.entries(&by_id).await.expect("readable");
+    let expected = |name: &str, graph: &str| ThreadEntry {
+        thread: thread(name),
+        tenant: Tenant::default(),
+        metadata: [("graph_id".to_owned(), json!(graph))].into_iter().collect(),
+        created_at_ms: NOW_MS,
+        updated_at_ms: NOW_MS,
+    };
+    let entries: Vec<ThreadEntry> = listed.iter().map(|summary| summary.entry.clone()).collect();
+    assert_eq!(entries, [expected("t", "refund"), expected("u", "incident")]);
+    let record = listed[0].record.clone().expect("a head");
+    assert_eq!((record.tenant, record.requester, record.epoch), (Tenant::default(), None, Epoch(1)));
+    let question = scene::question(&scene::task("t", 1, "pull:pay"), "t", 0);
+    let own = QuestionFilter { tenant: Some(Tenant::default()), ..QuestionFilter::pending(9) };
+    let found = store.questions(&own).await.expect("readable");
+    assert_eq!(found.iter().map(|found| &found.question).collect::<Vec<_>>(), [&question]);
+    assert_eq!(store.audit_head().await, Ok(None));
+    let audit = vec![scene::audit("question.decided", Some("t"))];
+    let decision = QuestionChange { audit, ..scene::decide("t", &question, "user:ana") };
+    assert_eq!(store.change_question(decision).await, Ok(Changed { claimed: None, woken: true }));
+    assert_eq!(store.questions(&own).await, Ok(Vec::new()));
+    assert_eq!(scene::head(&store, "t").await.thread.epoch, Epoch(2));
+    assert_eq!(store.audit_head().await.expect("readable").map(|(place, _)| place), Some(1));
 }
 
 #[tokio::test]
@@ -274,7 +308,7 @@ async fn what_the_first_version_left_in_doubt_can_be_settled() {
         notes: vec![note],
         ..doubt.clone()
     };
-    assert_eq!(store.exchange_operation(&doubt, next.clone(), NOW_MS + 1).await, Ok(true));
+    assert_eq!(store.exchange_operation(&doubt, next.clone(), NOW_MS + 1, Vec::new()).await, Ok(true));
     assert_eq!(store.operation(&doubt.key).await, Ok(Some(next)));
     let found = scene::head(&store, "t").await.thread;
     assert_eq!((found.status, found.epoch), (ThreadStatus::Running, Epoch(1)));

@@ -166,8 +166,8 @@ async fn exchanges_share_a_transaction() {
         writes.spawn(async move {
             let next = OperationRecord { state: OperationState::NotSent, ..doubt(number) };
             let outcome = match number % 5 {
-                0 | 1 => store.exchange_operation(&doubt(number), next, scene::NOW_MS).await,
-                2 => store.exchange_operation(&next, next.clone(), scene::NOW_MS).await,
+                0 | 1 => store.exchange_operation(&doubt(number), next, scene::NOW_MS, Vec::new()).await,
+                2 => store.exchange_operation(&next, next.clone(), scene::NOW_MS, Vec::new()).await,
                 3 => store.commit(update("t", 9)).await.map(|()| true),
                 _ => store.commit(create(&format!("t{number}"), replace([]))).await.map(|()| true),
             };
@@ -207,8 +207,8 @@ async fn of_exchanges_by_two_stores_one_wins() {
         apply(&stores[0], Commit { operations: vec![doubt.clone()], ..update("t", 1) }).await;
         let next = |by: &str| OperationRecord { state: OperationState::Completed(json!(by)), ..doubt.clone() };
         let (left, right) = tokio::join!(
-            stores[0].exchange_operation(&doubt, next("left"), scene::NOW_MS),
-            stores[1].exchange_operation(&doubt, next("right"), scene::NOW_MS),
+            stores[0].exchange_operation(&doubt, next("left"), scene::NOW_MS, Vec::new()),
+            stores[1].exchange_operation(&doubt, next("right"), scene::NOW_MS, Vec::new()),
         );
         let winner = match (&left, &right) {
             (Ok(true), Ok(false)) => "left",
@@ -307,7 +307,7 @@ async fn a_full_disk_writes_nothing_and_passes() {
     let exchanging = {
         let (store, kept) = (Arc::clone(&store), kept.clone());
         let next = OperationRecord { request: json!("x".repeat(100_000)), ..kept.clone() };
-        tokio::spawn(async move { store.exchange_operation(&kept, next, scene::NOW_MS).await })
+        tokio::spawn(async move { store.exchange_operation(&kept, next, scene::NOW_MS, Vec::new()).await })
     };
     for number in 0..9 {
         let store = Arc::clone(&store);
@@ -330,7 +330,7 @@ async fn a_full_disk_writes_nothing_and_passes() {
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
     assert_eq!(store.operation(&kept.key).await, Ok(Some(kept)));
 
-    assert_eq!(store.delete_thread(&thread("large0"), Epoch(1)).await, Ok(()));
+    assert_eq!(store.delete_thread(&thread("large0"), Epoch(1), Vec::new()).await, Ok(()));
     apply(&store, step("t", 1, 1, 0, replace([("a", json!("x".repeat(50_000)))]))).await;
     drop(store);
     let connection = rusqlite::Connection::open(&path).expect("opens");

@@ -15,14 +15,13 @@ use super::trace::Moment;
 
 /// Wraps every connector. `lethal` has those again whose receivers can kill this process, with requests that have them do it.
 pub fn watch(plain: Configuration, mut lethal: Configuration, points: &Arc<Points>) -> Configuration {
-    let operations_per_task_max = plain.operations_per_task_max;
     let connectors = plain.connectors.into_iter().map(|(name, configuration)| {
         let lethal = lethal.connectors.remove(&name).map(|configuration| configuration.settings);
         let plain = Arc::clone(&configuration.settings);
         let settings = Arc::new(WatchedSettings { plain, lethal, points: Arc::clone(points) });
         (name, ConnectorConfiguration { settings, ..configuration })
     });
-    Configuration { connectors: connectors.collect(), operations_per_task_max }
+    Configuration { connectors: connectors.collect(), ..plain }
 }
 
 struct WatchedSettings {

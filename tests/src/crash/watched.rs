@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use holdpoint_graph::operation::OperationRecord;
-use holdpoint_store::{Commit, Error, Settlement, Store};
+use holdpoint_store::{AuditEntry, Changed, Commit, Error, QuestionChange, Settlement, Store};
 
 use super::points::Points;
 use super::trace::{Moment, Operation, Written};
@@ -29,17 +29,28 @@ impl Hook for Watch {
         expected: &OperationRecord,
         next: OperationRecord,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<bool, Error> {
         let write = self.0.next_write();
         let operations = vec![operation(&next)];
         self.0.reach(Moment::BeforeCommit(Written { write, operations, ..Written::default() })).await;
-        let outcome = store.exchange_operation(expected, next, at_ms).await;
+        let outcome = store.exchange_operation(expected, next, at_ms, audit).await;
         let said = match &outcome {
             Ok(true) => "ok",
             Ok(false) => "lost",
             Err(error) => error.code(),
         };
         self.after(write, said).await;
+        outcome
+    }
+
+    async fn change(&self, store: &dyn Store, change: QuestionChange) -> Result<Changed, Error> {
+        let write = self.0.next_write();
+        let answered = change.answer.iter().map(|_| change.question.to_string()).collect();
+        let operations = change.operations.iter().map(operation).collect();
+        self.0.reach(Moment::BeforeCommit(Written { write, answered, operations, ..Written::default() })).await;
+        let outcome = store.change_question(change).await;
+        self.after(write, outcome.as_ref().err().map_or("ok", Error::code)).await;
         outcome
     }
 }

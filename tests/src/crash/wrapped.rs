@@ -9,8 +9,8 @@ use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
 use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 use holdpoint_store::{
-    Commit, Content, Error, HistoryFilter, Journal, OperationFilter, Outline, QuestionRecord, Snapshot, Statistics,
-    Store, ThreadFilter, ThreadRecord, VersionKind, VersionRecord,
+    AuditEntry, Changed, Commit, Content, Error, HistoryFilter, Journal, OperationFilter, Outline, QuestionChange,
+    QuestionRecord, Snapshot, Statistics, Store, ThreadFilter, ThreadRecord, VersionKind, VersionRecord,
 };
 
 /// What stands around writes.
@@ -28,8 +28,14 @@ pub trait Hook: Send + Sync {
         expected: &OperationRecord,
         next: OperationRecord,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<bool, Error> {
-        store.exchange_operation(expected, next, at_ms).await
+        store.exchange_operation(expected, next, at_ms, audit).await
+    }
+
+    /// In the place of [`Approvals::change_question`].
+    async fn change(&self, store: &dyn Store, change: QuestionChange) -> Result<Changed, Error> {
+        store.change_question(change).await
     }
 }
 
@@ -56,6 +62,10 @@ impl<H: Hook + 'static> Wrapped<H> {
         Arc::new(Self { inner, hook })
     }
 }
+
+holdpoint_store::forward_store!(Wrapped<H>, H: Hook, |_store, call| call, |store, change| store
+    .hook
+    .change(store.inner.as_ref(), change));
 
 #[async_trait]
 impl<H: Hook> Store for Wrapped<H> {
@@ -95,8 +105,8 @@ impl<H: Hook> Store for Wrapped<H> {
         self.inner.clear_cache(now_ms).await
     }
 
-    async fn put_version(&self, version: VersionRecord) -> Result<(), Error> {
-        self.inner.put_version(version).await
+    async fn put_version(&self, version: VersionRecord, audit: Vec<AuditEntry>) -> Result<(), Error> {
+        self.inner.put_version(version, audit).await
     }
 
     async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error> {
@@ -107,8 +117,8 @@ impl<H: Hook> Store for Wrapped<H> {
         self.inner.question(thread, question).await
     }
 
-    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error> {
-        self.inner.delete_thread(thread, epoch).await
+    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch, audit: Vec<AuditEntry>) -> Result<(), Error> {
+        self.inner.delete_thread(thread, epoch, audit).await
     }
 
     async fn put_contents(&self, contents: Vec<Content>) -> Result<(), Error> {
@@ -155,7 +165,8 @@ impl<H: Hook> Journal for Wrapped<H> {
         expected: &OperationRecord,
         next: OperationRecord,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<bool, Error> {
-        self.hook.exchange(self.inner.as_ref(), expected, next, at_ms).await
+        self.hook.exchange(self.inner.as_ref(), expected, next, at_ms, audit).await
     }
 }

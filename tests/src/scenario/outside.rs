@@ -48,7 +48,7 @@ pub fn configuration(folder: &Path, board: &Arc<Board>) -> Configuration {
             Arc::new(CountedSettings { inner: Arc::clone(&configuration.settings), board: Arc::clone(board) });
         (name, ConnectorConfiguration { settings, ..configuration })
     });
-    Configuration { connectors: connectors.collect(), operations_per_task_max: parsed.operations_per_task_max }
+    Configuration { connectors: connectors.collect(), ..parsed }
 }
 
 struct CountedSettings {

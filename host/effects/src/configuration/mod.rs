@@ -4,6 +4,7 @@
 //!
 //! * [`Configuration`]: the file as a value; `read`: how it is made, all problems at once; `common`: the keys that every connector has;
 //!   `section`: what a kind of connector reads its own keys with.
+//! * [`Users`]: whom names mean, and where they can be written to. [`Server`]: the table `[server]`.
 //! * `units`: durations, sizes, rates and networks as people write them.
 //! * [`template`]: texts that refer to secrets; [`secret`]: values that are never shown, and their removal from answers.
 //! * [`ConfigurationProblem`]: what is wrong, where, and its cure.
@@ -13,9 +14,11 @@ pub(crate) mod problem;
 mod read;
 pub mod secret;
 pub(crate) mod section;
+mod server;
 pub mod template;
 pub(crate) mod toml_reader;
 pub(crate) mod units;
+mod users;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,6 +31,8 @@ use ipnet::IpNet;
 use crate::connectors::{self, Settings};
 
 pub use problem::{ConfigurationProblem, Place};
+pub use server::Server;
+pub use users::{User, Users};
 
 /// Operations that one execution of a node may ask for when the file does not say.
 pub const OPERATIONS_PER_TASK_DEFAULT: u32 = 10_000;
@@ -39,11 +44,20 @@ pub struct Configuration {
     pub connectors: BTreeMap<ConnectorName, ConnectorConfiguration>,
     /// Operations that one execution of a node may ask for.
     pub operations_per_task_max: u32,
+    /// The people whom the file names.
+    pub users: Users,
+    /// How the host is served.
+    pub server: Server,
 }
 
 impl Default for Configuration {
     fn default() -> Self {
-        Self { connectors: BTreeMap::new(), operations_per_task_max: OPERATIONS_PER_TASK_DEFAULT }
+        Self {
+            connectors: BTreeMap::new(),
+            operations_per_task_max: OPERATIONS_PER_TASK_DEFAULT,
+            users: Users::default(),
+            server: Server::default(),
+        }
     }
 }
 
@@ -59,6 +73,16 @@ impl Configuration {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<ConfigurationProblem>> {
         read::read(text, file, environment)
+    }
+
+    /// The people whom the file names.
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// The table `[server]`.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// Looks for what would stop a connector when it is used: variables and files that are missing, values that do not fit. Reads the files that

@@ -11,7 +11,9 @@ use crate::connectors::KINDS;
 use super::problem::Code;
 use super::section::Section;
 use super::toml_reader::{Problems, Table, suggestion};
-use super::{Configuration, ConfigurationProblem, ConnectorConfiguration, OPERATIONS_PER_TASK_DEFAULT, common};
+use super::{
+    Configuration, ConfigurationProblem, ConnectorConfiguration, OPERATIONS_PER_TASK_DEFAULT, common, server, users,
+};
 
 pub(super) fn read(
     text: &str,
@@ -29,7 +31,7 @@ pub(super) fn read(
         return Err(problems.finish());
     }
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
-    let mut reader = Reader { problems, folder, environment };
+    let mut reader = Reader { problems, folder, environment, user_addresses: Vec::new() };
     let configuration = reader.document(Table::new("", 0, document.get_ref()));
     let problems = reader.problems.finish();
     if problems.is_empty() { Ok(configuration) } else { Err(problems) }
@@ -39,6 +41,7 @@ struct Reader<'r> {
     problems: Problems<'r>,
     folder: PathBuf,
     environment: &'r dyn Fn(&str) -> Option<String>,
+    user_addresses: Vec<String>,
 }
 
 impl<'r> Reader<'r> {
@@ -48,6 +51,9 @@ impl<'r> Reader<'r> {
             operations_per_task_max = limits.count("operations_per_task", operations_per_task_max, &mut self.problems);
             limits.finish(&mut self.problems);
         }
+        let server = server::read(&mut root, &mut self.problems);
+        let users = users::read(&mut root, &mut self.problems);
+        self.user_addresses = users.iter().filter_map(|user| user.email.clone()).collect();
         let mut connectors = BTreeMap::new();
         if let Some(table) = root.take("connectors").and_then(|item| item.table("connectors", &mut self.problems)) {
             for (name, item) in table.entries() {
@@ -61,7 +67,7 @@ impl<'r> Reader<'r> {
             }
         }
         root.finish(&mut self.problems);
-        Configuration { connectors, operations_per_task_max }
+        Configuration { connectors, operations_per_task_max, users, server }
     }
 
     /// Returns none only after noting why.
@@ -82,6 +88,7 @@ impl<'r> Reader<'r> {
             problems: &mut self.problems,
             class: common.class,
             folder: &self.folder,
+            user_addresses: &self.user_addresses,
             environment: self.environment,
         };
         let settings = (kind.read)(&mut section);

@@ -19,6 +19,8 @@ pub(crate) struct Section<'r, 'a, 't> {
     pub(crate) class: Class,
     /// The folder that relative paths start from.
     pub(crate) folder: &'r Path,
+    /// The addresses of those that the file knows by name.
+    pub(crate) user_addresses: &'r [String],
     pub(super) environment: &'r dyn Fn(&str) -> Option<String>,
 }
 

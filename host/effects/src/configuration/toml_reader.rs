@@ -35,11 +35,21 @@ impl<'t> Problems<'t> {
         });
     }
 
+    /// Notes a value that does not fit.
+    pub(crate) fn value(&mut self, offset: usize, message: impl Into<String>, cure: impl Into<String>) {
+        self.add(Code::Value, offset, message, cure);
+    }
+
     /// The position of a byte of the text.
     pub(crate) fn place(&self, offset: usize) -> Place {
         let before = self.text.get(..offset.min(self.text.len())).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
+
+    /// The file as the caller named it.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
     }
 
     pub(crate) fn finish(mut self) -> Vec<ConfigurationProblem> {

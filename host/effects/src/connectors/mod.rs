@@ -5,7 +5,7 @@
 //! * [`Connector`], [`Prepared`]: what a connector does. [`Settings`]: what was read for it.
 //! * `Kind`, `KINDS`: how a kind declares itself. A new kind is a file here, and one line in `KINDS`.
 //! * [`mod@file`], [`http`], [`smtp`], [`sql`], [`webhook`]: the kinds.
-//! * `address`, `tls`, `receiver_key`: what several of them need.
+//! * [`Telling`]: how one tells about questions. `address`, `tls`, `receiver_key`: what several of them need.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::configuration::{Class, ConnectorConfiguration, Place};
 
 mod address;
 mod receiver_key;
+pub(crate) mod telling;
 mod tls;
 
 pub mod file;
@@ -30,6 +31,8 @@ pub mod http;
 pub mod smtp;
 pub mod sql;
 pub mod webhook;
+
+pub use telling::Telling;
 
 /// The kinds that a configuration can name.
 pub(crate) const KINDS: &[&Kind] = &[&file::KIND, &http::KIND, &smtp::KIND, &sql::KIND, &webhook::KIND];
@@ -96,6 +99,11 @@ pub trait Settings: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// What is missing or does not fit.
     fn build(&self, name: &ConnectorName, common: &ConnectorConfiguration) -> Result<Arc<dyn Connector>, Unusable>;
+
+    /// How the connector tells about questions; none when it cannot.
+    fn telling(&self) -> Option<&Telling> {
+        None
+    }
 }
 
 /// Circumstances of one attempt.

@@ -1,12 +1,14 @@
 //! From what a guest asks to an operation with its key and digest. Pure but for the counters.
 
 use holdpoint_graph::digest::{Digest, canonical_json};
-use holdpoint_graph::ids::{ConnectorName, OperationId};
+use holdpoint_graph::ids::OperationId;
 use holdpoint_graph::nodes::TaskIdentity;
-use holdpoint_graph::operation::{OperationKey, Scope};
+use holdpoint_graph::operation::OperationKey;
 use serde_json::Value;
 
-use crate::configuration::{Class, ScopeRule};
+use crate::configuration::Class;
+use crate::connectors::telling;
+use crate::identity::{request_digest, scope};
 use crate::records::TASK_BYTES_MAX;
 use crate::refusal::Reason;
 
@@ -54,14 +56,7 @@ impl TaskEffects {
         if self.records.add_bytes(canonical.len()) > TASK_BYTES_MAX {
             return Err(Reason::TooMuch { bytes: TASK_BYTES_MAX });
         }
-        let scope = match &configuration.scope {
-            ScopeRule::Thread => Scope::Thread(self.task.lineage.clone()),
-            ScopeRule::Global { shared_by } => {
-                let graph = &self.task.graph;
-                let name = shared_by.first().filter(|_| shared_by.contains(graph)).unwrap_or(graph);
-                Scope::Global(name.to_string())
-            }
-        };
+        let scope = scope(&configuration.scope, &self.task.graph, &self.task.lineage);
         Ok(Order {
             position,
             call,
@@ -89,27 +84,11 @@ fn operation_id(
     occurrence: u32,
 ) -> Result<OperationId, Reason> {
     match id {
+        // The host's own: a node that took such an id would keep people from being told, and be sent where only notices go.
+        Some(id) if telling::is_notice(&id) => {
+            Err(Reason::OperationId("operation ids that begin with `notice:` are the host's".into()))
+        }
         Some(id) => OperationId::parse(id).map_err(|error| Reason::OperationId(error.to_string())),
         None => Ok(OperationId::derive(&task.operations, digest, occurrence)),
-    }
-}
-
-/// The digest of `{ connector, request }`, from the request's canonical form.
-fn request_digest(connector: &ConnectorName, canonical_request: &str) -> Digest {
-    Digest::of_bytes(format!("{{\"connector\":\"{connector}\",\"request\":{canonical_request}}}").as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_digest_is_that_of_the_canonical_object() {
-        let request = json!({ "b": [1.0, "é\n"], "a": null });
-        let connector = ConnectorName::parse("pay-1").expect("valid");
-        let whole = json!({ "request": request, "connector": "pay-1" });
-        assert_eq!(request_digest(&connector, &canonical_json(&request)), Digest::of_json(&whole));
     }
 }

@@ -91,7 +91,7 @@ impl TaskEffects {
                 let now_ms = self.shared.clock.now_ms();
                 let next = OperationRecord { state: state.clone(), finished_at_ms: Some(now_ms), ..record };
                 let notes = next.notes.clone();
-                let exchanged = self.shared.journal.exchange_operation(&before, next, now_ms).await;
+                let exchanged = self.shared.journal.exchange_operation(&before, next, now_ms, Vec::new()).await;
                 if !exchanged.map_err(|error| journal_fault(&error))? {
                     // Somebody else's word was first: the thread looks at it again.
                     results.doubts.push((order.position, order.key, reason));

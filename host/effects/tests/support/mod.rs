@@ -5,7 +5,9 @@
 
 pub mod connectors;
 pub mod counting;
+pub mod log;
 pub mod postgres;
+pub mod signature;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -106,6 +108,7 @@ impl Journal for TestJournal {
         expected: &OperationRecord,
         next: OperationRecord,
         _at_ms: u64,
+        _audit: Vec<holdpoint_store::AuditEntry>,
     ) -> Result<bool, Error> {
         let mut records = self.records.lock().unwrap();
         let Some(stored) = records.get_mut(&expected.key).filter(|stored| **stored == *expected) else {

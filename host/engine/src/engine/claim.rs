@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use holdpoint_graph::ids::{Epoch, Namespace, ThreadId};
 use holdpoint_store::{Claim, Commit, Expect, Snapshot, ThreadRecord, ThreadStatus};
+use tracing::Instrument as _;
 
-use super::Engine;
+use super::{Engine, RunOptions};
+use crate::approvals::notice::Subject;
 use crate::claim;
 use crate::driver;
 use crate::error::Error;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Scribe};
 use crate::task::{Claimed, Context};
 use crate::version::Version;
 use crate::view::{self, ThreadView};
@@ -29,6 +31,17 @@ impl Engine {
     ) -> Result<ThreadView, Error> {
         let inner = &self.inner;
         let thread = snapshot.thread.id.clone();
+        let scribe = Scribe {
+            subject: Subject {
+                tenant: snapshot.thread.tenant.clone(),
+                thread: thread.clone(),
+                lineage: snapshot.thread.lineage.clone(),
+                graph: snapshot.thread.graph_name.clone(),
+                epoch,
+            },
+            run: self.options.run.as_ref().map(|turn| turn.run.clone()),
+            notices: Arc::clone(&inner.notices),
+        };
         let ledger = Arc::new(Ledger::new(
             Arc::clone(&inner.store),
             Arc::clone(&inner.clock),
@@ -36,6 +49,7 @@ impl Engine {
             epoch,
             inner.config.lease_ms,
             self.options.events.clone(),
+            Some(scribe),
         ));
         let claimed = Arc::new(Claimed {
             nodes: Arc::clone(&inner.nodes),
@@ -45,16 +59,32 @@ impl Engine {
             epoch,
             config: inner.config.clone(),
             options: (*self.options).clone(),
+            requester: snapshot.thread.requester.clone(),
+            directory: Arc::clone(&inner.directory),
         });
         let context = Arc::new(Context { claimed, version, namespace: Namespace::root(), keeps: true });
-        driver::drive_thread(context, snapshot).await?;
+        let run = self.options.run.as_ref().map_or("", |turn| turn.run.as_str());
+        let graph = snapshot.thread.graph_name.as_str();
+        let span = tracing::info_span!("claim", thread = thread.as_str(), run, graph, epoch = epoch.0);
+        driver::drive_thread(context, snapshot).instrument(span).await?;
         let snapshot = self.snapshot(&thread).await?;
+        // The run ended where the thread parked: what comes now is nobody's run.
+        let onward = || self.with_options(RunOptions { run: None, ..(*self.options).clone() });
         // Doubt that was settled while this claim still ran finds a thread that waits for nothing: the next claim continues it.
         if snapshot.thread.status == ThreadStatus::Interrupted && self.doubt_is_settled(&snapshot).await? {
-            return Box::pin(self.proceed(&thread)).await;
+            return Box::pin(onward().proceed(&thread)).await;
+        }
+        // So does a question that was answered meanwhile: the store woke the thread when it parked.
+        let woken = snapshot.thread.status == ThreadStatus::Running && snapshot.thread.owner.is_none();
+        if woken && !self.options.drain.is_requested() {
+            return match Box::pin(onward().proceed(&thread)).await {
+                // Another worker looks for work too.
+                Err(Error::Busy { .. } | Error::TakenOver(_)) => self.view(&thread).await,
+                proceeded => proceeded,
+            };
         }
         let version = self.version(&snapshot.checkpoint.graph).await.ok();
-        Ok(view::thread_view(&snapshot, version.as_deref()))
+        Ok(view::thread_view(&snapshot, version.as_deref(), self.now_ms()))
     }
 
     pub(super) fn claiming(&self, thread: &ThreadRecord, now_ms: u64) -> Commit {
@@ -66,7 +96,11 @@ impl Engine {
             owner: self.inner.owners.own_name().to_owned(),
             lease_until_ms: now_ms + self.inner.config.lease_ms,
         };
-        Commit { claim: Some(claim), ..Commit::new(thread.clone(), expect, ThreadStatus::Running, now_ms) }
+        Commit {
+            claim: Some(claim),
+            runs: self.begins(),
+            ..Commit::new(thread.clone(), expect, ThreadStatus::Running, now_ms)
+        }
     }
 
     pub(super) fn check_free(&self, thread: &ThreadRecord) -> Result<(), Error> {

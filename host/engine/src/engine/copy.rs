@@ -5,6 +5,7 @@ use holdpoint_graph::state::Patch;
 use holdpoint_store::{
     CheckpointRecord, Commit, Expect, NewCheckpoint, NewThread, QuestionRecord, QuestionStatus, Source, ThreadStatus,
 };
+use serde_json::json;
 
 use super::{Engine, entropy};
 use crate::error::Error;
@@ -53,6 +54,7 @@ impl Engine {
             lineage: head.thread.lineage.clone(),
             graph: version.digest.clone(),
             graph_name: version.graph.name.clone(),
+            tenant: head.thread.tenant.clone(),
         };
         let commit = Commit {
             head: Some(newest),
@@ -61,10 +63,12 @@ impl Engine {
             questions: questions.into_iter().map(closed).collect(),
             status: if waits { ThreadStatus::Interrupted } else { ThreadStatus::Done },
             lease_until_ms: Some(now_ms),
+            requester: head.thread.requester.clone(),
+            audit: vec![self.entry(to, "thread.copied", now_ms, json!({ "from": head.thread.id.as_str() }))],
             ..self.writing(to, Expect::New(new), now_ms)
         };
         self.commit_new(to, commit).await?;
-        Ok(view::thread_view(&self.snapshot(to).await?, Some(&version)))
+        Ok(view::thread_view(&self.snapshot(to).await?, Some(&version), self.now_ms()))
     }
 }
 

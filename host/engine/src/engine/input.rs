@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use holdpoint_graph::ids::{Epoch, ThreadId};
-use holdpoint_store::{Commit, Expect, NewThread, Settlement, Snapshot, ThreadStatus};
-use serde_json::Value;
+use holdpoint_graph::ids::{CheckpointId, Epoch, ThreadId};
+use holdpoint_store::{AuditEntry, Commit, Expect, NewThread, Settlement, Snapshot, ThreadStatus};
+use serde_json::{Value, json};
 
 use super::{Engine, Input, entropy, is_in_doubt, pending_ids};
 use crate::error::Error;
@@ -31,7 +31,9 @@ impl Engine {
             head: Some(head),
             checkpoints: checkpoints.to_vec(),
             tasks: vec![record],
-            ..self.writing(thread, Expect::New(new_thread(thread, version, epoch)), now_ms)
+            requester: Some(self.options.principal.actor.id.clone()),
+            audit: vec![self.input_entry(thread, version, &first.record.id, now_ms)],
+            ..self.writing(thread, Expect::New(self.new_thread(thread, version, epoch)), now_ms)
         };
         self.commit_new(thread, commit).await?;
         let snapshot = self.snapshot(thread).await?;
@@ -74,9 +76,13 @@ impl Engine {
         let (mut made, _) = update::superstep(&setting, &base, &[update], true, entropy)?;
         // New input has not been shown to anybody: its breakpoints hold.
         made.tasks.retain(|task| task.path != crate::plan::PAUSE);
+        let newest = made.checkpoints.last().map(|checkpoint| &checkpoint.record.id);
+        let given = newest.map(|checkpoint| self.input_entry(thread, version, checkpoint, now_ms));
         let commit = Commit {
             settlements: pending.iter().map(|question| Settlement::Supersede { question: question.clone() }).collect(),
             head: made.checkpoints.last().map(|checkpoint| checkpoint.record.id.clone()),
+            requester: Some(self.options.principal.actor.id.clone()),
+            audit: self.superseded(&snapshot, now_ms).chain(given).collect(),
             checkpoints: made.checkpoints,
             tasks: made.tasks,
             ..self.claiming(&snapshot.thread, now_ms)
@@ -106,10 +112,25 @@ impl Engine {
             metadata: &self.options.metadata,
         }
     }
-}
 
-/// A thread of its own lineage, pinned to a version. Milliseconds pass faster than claims: a writer of a thread of this name that was deleted can
-/// never hold its first epoch.
-pub(super) fn new_thread(thread: &ThreadId, version: &Version, epoch: Epoch) -> NewThread {
-    NewThread { epoch, lineage: thread.clone(), graph: version.digest.clone(), graph_name: version.graph.name.clone() }
+    /// A thread of its own lineage, pinned to a version. Milliseconds pass faster than claims: a writer of a thread of this name that was deleted can
+    /// never hold its first epoch.
+    pub(super) fn new_thread(&self, thread: &ThreadId, version: &Version, epoch: Epoch) -> NewThread {
+        NewThread {
+            epoch,
+            lineage: thread.clone(),
+            graph: version.digest.clone(),
+            graph_name: version.graph.name.clone(),
+            tenant: self.options.principal.tenant.clone(),
+        }
+    }
+
+    fn input_entry(&self, thread: &ThreadId, version: &Version, first: &CheckpointId, at_ms: u64) -> AuditEntry {
+        let body = json!({
+            "graph": version.graph.name.as_str(),
+            "version": version.digest.as_str(),
+            "checkpoint": first.as_str(),
+        });
+        self.entry(thread, "thread.input", at_ms, body)
+    }
 }

@@ -33,7 +33,7 @@ impl Engine {
         }
         let version = self.version(&to.digest).await?;
         if head.thread.graph == version.digest && head.checkpoint.graph == version.digest {
-            return Ok(view::thread_view(&head, Some(&version)));
+            return Ok(view::thread_view(&head, Some(&version), self.now_ms()));
         }
         let mut differences = fit(&version, &head);
         differences.extend(self.subgraph_differences(&version, &head).await?);
@@ -42,16 +42,18 @@ impl Engine {
             return Err(Error::NotMigratable { thread: thread.clone(), to: version.digest.clone(), differences });
         }
         let now_ms = self.inner.clock.now_ms();
+        let moved = json!({ "from": head.thread.graph.as_str(), "to": version.digest.as_str() });
         let commit = Commit {
             // Raises the epoch, so that nobody who read the thread before can go on with the version before.
             claim: Some(Claim { owner: self.inner.owners.own_name().to_owned(), lease_until_ms: now_ms }),
             graph: Some(version.digest.clone()),
+            audit: vec![self.entry(thread, "thread.migrated", now_ms, moved)],
             ..Commit::new(thread.clone(), Expect::Epoch(head.thread.epoch), ThreadStatus::Interrupted, now_ms)
         };
         if let Err(error) = self.inner.store.commit(commit).await {
             return Err(self.lost(thread, error, &[]).await?);
         }
-        Ok(view::thread_view(&self.snapshot(thread).await?, Some(&version)))
+        Ok(view::thread_view(&self.snapshot(thread).await?, Some(&version), self.now_ms()))
     }
 
     /// Executes the tasks of the step again on the new version.

@@ -6,19 +6,25 @@
 //! # Layout
 //!
 //! * `input`, `answer`, `replay`, `update`, `copy`: what a thread can be asked to do; each is accepted or refused as a whole.
+//! * `approve`: decisions on questions, by themselves. `monitor`: what time does to questions.
 //! * [`RunOptions`]: what a caller may say about a run.
 //! * `shadow`: a recorded thread, given to another version.
 //! * `settle`: doubt about an operation, ended by a person.
 //! * `verify`: a history executed again. `migrate`: a waiting thread on another version.
 //! * `prune`: what finished threads need not keep.
+//! * `record`: what is put on the record of a change.
 //! * `claim`: claiming a thread and driving it.
 //! * `reads`: looking at threads. `refusal`: what the loser of a race is told.
 
 mod claim;
 
+pub(crate) mod record;
+
 mod answer;
+mod approve;
 mod copy;
 mod input;
+mod monitor;
 mod options;
 mod prune;
 mod replay;
@@ -42,15 +48,18 @@ use holdpoint_graph::digest::{Digest, canonical_json};
 use holdpoint_graph::document;
 use holdpoint_graph::ids::{QuestionId, ThreadId};
 use holdpoint_graph::nodes::Nodes;
+use holdpoint_graph::notice::{Directory, NoDirectory, NoNotices, Notices};
 use holdpoint_store::{Content, QuestionRecord, QuestionStatus, Snapshot, Store, TaskStatus};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::claim::Owners;
 use crate::error::Error;
 use crate::version::Version;
 use crate::view::{self, ThreadView};
 
-pub use options::{Breakpoints, RunOptions, Selection};
+pub use approve::{Decided, Decision, Delegation, ReplyKey};
+pub use monitor::MonitorReport;
+pub use options::{Breakpoints, Principal, RunOptions, Selection, Turn};
 pub use prune::{PruneReport, PruneRequest};
 pub use settle::Word;
 pub(crate) use settle::operation_of;
@@ -107,6 +116,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     owners: Arc<dyn Owners>,
     config: Config,
+    directory: Arc<dyn Directory>,
+    notices: Arc<dyn Notices>,
     /// Graph versions by digest. Held for look-ups only, never across an await.
     versions: Mutex<HashMap<Digest, Arc<Version>>>,
 }
@@ -120,8 +131,36 @@ impl Engine {
         owners: Arc<dyn Owners>,
         config: Config,
     ) -> Self {
-        let inner = Inner { store, nodes, clock, owners, config, versions: Mutex::default() };
+        let (directory, notices) = (Arc::new(NoDirectory), Arc::new(NoNotices));
+        let inner = Inner { store, nodes, clock, owners, config, directory, notices, versions: Mutex::default() };
         Self { inner: Arc::new(inner), options: Arc::default() }
+    }
+
+    /// The same engine, with those who know whom a name means and who tell people about questions.
+    #[must_use]
+    pub fn with_people(&self, directory: Arc<dyn Directory>, notices: Arc<dyn Notices>) -> Self {
+        let Inner { store, nodes, clock, owners, config, .. } = &*self.inner;
+        let inner = Inner {
+            store: Arc::clone(store),
+            nodes: Arc::clone(nodes),
+            clock: Arc::clone(clock),
+            owners: Arc::clone(owners),
+            config: config.clone(),
+            directory,
+            notices,
+            versions: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner), options: Arc::clone(&self.options) }
+    }
+
+    /// What is durable.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// The host's clock, in milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.inner.clock.now_ms()
     }
 
     /// The same engine; what is called on this handle runs with these options.
@@ -194,7 +233,8 @@ impl Engine {
         if let Some(operation) = self.in_doubt(thread).await? {
             return Err(Error::DeleteInDoubt { thread: thread.clone(), operation });
         }
-        match self.inner.store.delete_thread(thread, record.epoch).await {
+        let audit = vec![self.entry(thread, "thread.deleted", self.now_ms(), json!({ "head": record.head.as_str() }))];
+        match self.inner.store.delete_thread(thread, record.epoch, audit).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.lost(thread, error, &[]).await?),
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use holdpoint_graph::ids::NodeName;
+use holdpoint_graph::actor::{Actor, Basis};
+use holdpoint_graph::ids::{NodeName, RunId, Tenant};
 use holdpoint_graph::nodes::EffectMode;
 use serde_json::{Map, Value};
 
@@ -23,6 +24,44 @@ pub struct RunOptions {
     pub events: Option<Arc<dyn EventSink>>,
     /// Asks the run to stop at its next superstep boundary.
     pub drain: Drain,
+    /// Who asks.
+    pub principal: Principal,
+    /// The stored run that the call executes: it begins with the commit that accepts the call, and ends with the one that gives the thread back.
+    pub run: Option<Turn>,
+}
+
+/// Who asks for something: checked by policies, and on the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Who. Where the basis is [`Basis::Asserted`], the name that a call gives counts instead.
+    pub actor: Actor,
+    /// The groups that they belong to.
+    pub groups: BTreeSet<String>,
+    /// For whom they act.
+    pub tenant: Tenant,
+}
+
+impl Default for Principal {
+    /// Whoever embeds the engine or holds the store.
+    fn default() -> Self {
+        Self { actor: Actor::asserted("unknown"), groups: BTreeSet::new(), tenant: Tenant::default() }
+    }
+}
+
+impl Principal {
+    /// The actor of a call that names `by`.
+    pub(crate) fn actor_named(&self, by: &str) -> Actor {
+        if self.actor.basis == Basis::Asserted { Actor::asserted(by) } else { self.actor.clone() }
+    }
+}
+
+/// A stored run, and whether it has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// The run.
+    pub run: RunId,
+    /// It began before, in a claim that is over.
+    pub begun: bool,
 }
 
 impl fmt::Debug for RunOptions {
@@ -33,6 +72,8 @@ impl fmt::Debug for RunOptions {
             .field("metadata", &self.metadata)
             .field("effects", &self.effects)
             .field("drain", &self.drain)
+            .field("principal", &self.principal)
+            .field("run", &self.run)
             .finish_non_exhaustive()
     }
 }

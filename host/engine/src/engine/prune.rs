@@ -2,6 +2,7 @@
 
 use holdpoint_graph::ids::CheckpointId;
 use holdpoint_store::{Error as StoreError, OperationFilter, ThreadFilter, ThreadRecord, ThreadStatus};
+use serde_json::json;
 
 use super::Engine;
 use crate::error::Error;
@@ -103,7 +104,11 @@ impl Engine {
             Rule::KeepLatest if request.dry_run => Ok(Pruned::Trimmed(surplus)),
             Rule::KeepLatest => store.retain(&thread.id, thread.epoch, &keep).await.map(Pruned::Trimmed),
             Rule::Delete if request.dry_run => Ok(Pruned::Deleted(surplus)),
-            Rule::Delete => store.delete_thread(&thread.id, thread.epoch).await.map(|()| Pruned::Deleted(surplus)),
+            Rule::Delete => {
+                let body = json!({ "head": thread.head.as_str(), "by": "retention" });
+                let audit = vec![self.entry(&thread.id, "thread.deleted", request.now_ms, body)];
+                store.delete_thread(&thread.id, thread.epoch, audit).await.map(|()| Pruned::Deleted(surplus))
+            }
         };
         match written {
             Ok(pruned) => Ok(pruned),

@@ -15,7 +15,7 @@ impl Engine {
     pub async fn view(&self, thread: &ThreadId) -> Result<ThreadView, Error> {
         let snapshot = self.snapshot(thread).await?;
         let version = self.version(&snapshot.checkpoint.graph).await.ok();
-        Ok(view::thread_view(&snapshot, version.as_deref()))
+        Ok(view::thread_view(&snapshot, version.as_deref(), self.now_ms()))
     }
 
     /// A thread's state (R38): without a checkpoint as it stands now, with what finished tasks of the unfinished step wrote, what is left to run and

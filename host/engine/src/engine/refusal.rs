@@ -16,13 +16,16 @@ impl Engine {
         questions: &[QuestionId],
     ) -> Result<Error, Error> {
         match error {
-            holdpoint_store::Error::QuestionSettled(question) => Ok(Error::AlreadySettled(question)),
+            holdpoint_store::Error::QuestionSettled(question) => Ok(Error::settled(*question)),
+            holdpoint_store::Error::DeadlinePassed { question, deadline_at_ms } => {
+                Ok(Error::Expired { question, deadline_at_ms })
+            }
             holdpoint_store::Error::Fenced { .. } => {
                 for id in questions {
                     if let Some(question) = self.inner.store.question(thread, id).await?
                         && question.status != QuestionStatus::Pending
                     {
-                        return Ok(Error::AlreadySettled(Box::new(question)));
+                        return Ok(Error::settled(question));
                     }
                 }
                 match self.inner.store.thread(thread).await? {
@@ -39,7 +42,7 @@ impl Engine {
     pub(super) async fn explain_elsewhere(&self, snapshot: &Snapshot, ids: Vec<QuestionId>) -> Result<Error, Error> {
         for id in &ids {
             if let Some(question) = self.inner.store.question(&snapshot.thread.id, id).await? {
-                return Ok(Error::AlreadySettled(Box::new(question)));
+                return Ok(Error::settled(question));
             }
         }
         Ok(Error::UnknownQuestion { unknown: ids, pending: pending_ids(snapshot) })

@@ -6,6 +6,7 @@ use holdpoint_graph::state::Patch;
 use holdpoint_store::{
     CheckpointRecord, Commit, NewCheckpoint, Settlement, Snapshot, Source, TaskRecord, ThreadStatus, Trigger,
 };
+use serde_json::json;
 
 use super::{Engine, entropy, is_in_doubt, pending_ids};
 use crate::apply;
@@ -30,18 +31,20 @@ impl Engine {
         let version = self.version(&base.checkpoint.graph).await?;
         self.check_breakpoints(&version)?;
         if base.checkpoint.next.is_empty() {
-            return Ok(view::thread_view(&head, Some(&version)));
+            return Ok(view::thread_view(&head, Some(&version), self.now_ms()));
         }
         self.check_idle(&head)?;
         let now_ms = self.inner.clock.now_ms();
         let (checkpoints, tasks) = self.branch(&version, &head, &base, now_ms)?;
         let pending = pending_ids(&head);
+        let replayed = self.entry(thread, "thread.replayed", now_ms, json!({ "from": from.as_str() }));
         let commit = Commit {
             settlements: pending.iter().map(|question| Settlement::Supersede { question: question.clone() }).collect(),
             head: checkpoints.last().map(|checkpoint| checkpoint.record.id.clone()),
             graph: (head.thread.graph != version.digest).then(|| version.digest.clone()),
             checkpoints,
             tasks,
+            audit: self.superseded(&head, now_ms).chain([replayed]).collect(),
             ..self.claiming(&head.thread, now_ms)
         };
         if let Err(error) = self.inner.store.commit(commit).await {

@@ -49,8 +49,18 @@ impl Engine {
         }
         let now_ms = self.inner.clock.now_ms();
         self.check_in_doubt(&record, &word, now_ms).await?;
-        let next = settled(&record, word, by, reason, now_ms);
-        if self.inner.store.exchange_operation(&record, next.clone(), now_ms).await? {
+        let speaker = self.options.principal.actor_named(by);
+        let next = settled(&record, word, &speaker.id, reason, now_ms);
+        let body = json!({
+            "operation": key.id.as_str(),
+            "connector": key.connector.as_str(),
+            "scope": key.scope.to_text(),
+            "request_digest": record.request_digest.as_str(),
+            "state": next.state.name(),
+            "reason": reason,
+        });
+        let audit = vec![self.entry_by(speaker, &record.thread, "operation.settled", now_ms, body)];
+        if self.inner.store.exchange_operation(&record, next.clone(), now_ms, audit).await? {
             return Ok(next);
         }
         let winner = self.inner.store.operation(key).await?.ok_or_else(not_found)?;

@@ -6,10 +6,10 @@ use holdpoint_graph::ids::{Epoch, ThreadId};
 use holdpoint_graph::nodes::EffectMode;
 use holdpoint_graph::state;
 use holdpoint_store::{
-    CheckpointRecord, Commit, Expect, NewThread, QuestionRecord, QuestionStatus, Settlement, Snapshot, ThreadStatus,
+    CheckpointRecord, Commit, Expect, NewThread, Proceedings, QuestionRecord, QuestionStatus, Settlement, Snapshot,
+    ThreadStatus,
 };
 
-use super::input::new_thread;
 use super::{Deployment, Engine, all_questions, entropy, is_in_doubt};
 use crate::apply;
 use crate::error::Error;
@@ -93,7 +93,7 @@ impl Engine {
         let checkpoints = apply::input_checkpoints(&version.graph, thread, first, &values, &input.values)
             .map_err(Error::InvalidInput)?;
         let epoch = Epoch(now_ms);
-        let new = NewThread { lineage: recording.thread.lineage.clone(), ..new_thread(thread, version, epoch) };
+        let new = NewThread { lineage: recording.thread.lineage.clone(), ..self.new_thread(thread, version, epoch) };
         let commit = Commit {
             head: checkpoints.last().map(|checkpoint| checkpoint.record.id.clone()),
             checkpoints: checkpoints.into(),
@@ -158,7 +158,9 @@ impl Engine {
             }
             let answers = pending(&snapshot).into_iter().filter_map(|question| {
                 let answer = left.take(&question, QuestionStatus::Answered)?.answer.clone()?;
-                Some(Settlement::Answer { question: question.id, answer })
+                let version = question.proceedings.version + 1;
+                let proceedings = Box::new(Proceedings { version, ..question.proceedings.clone() });
+                Some(Settlement::Answer { question: question.id, answer, proceedings })
             });
             let settlements: Vec<Settlement> = answers.collect();
             if settlements.is_empty() && !left.pass(version, &snapshot) {

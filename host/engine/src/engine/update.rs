@@ -1,12 +1,12 @@
 //! Writing into a thread's state, from its head or from any of its checkpoints.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use holdpoint_graph::ids::{CheckpointId, Epoch, ThreadId};
-use holdpoint_store::{Claim, Commit, Expect, Settlement, Snapshot, ThreadStatus};
+use holdpoint_store::{AuditEntry, Claim, Commit, Expect, Settlement, Snapshot, ThreadStatus};
+use serde_json::{Map, json};
 
-use super::input::new_thread;
 use super::replay::given_input;
 use super::{Deployment, Engine, entropy, pending_ids};
 use crate::error::Error;
@@ -28,7 +28,7 @@ impl Base {
             checkpoint: snapshot.checkpoint.clone(),
             values: snapshot.values.clone(),
             tasks: Records::new(),
-            recorded: snapshot.tasks.iter().map(|task| task.id.clone()).collect(),
+            recorded: snapshot.tasks.iter().map(|task| task.path.clone()).collect(),
             input: given_input(&snapshot.tasks).map(|input| input.update.clone()),
         }
     }
@@ -64,9 +64,13 @@ impl Engine {
             .make((thread, &head.thread.lineage), &version, head.checkpoint.clock_ms, base, supersteps, now_ms)
             .await?;
         // What is recorded at another checkpoint belongs to the branch that the thread went on with from there, and stays.
-        made.tasks.retain(|task| recorded.iter().all(|known| known.id != task.id));
+        // By path: a copied thread's older tasks go by the ids that they had in the original.
+        made.tasks.retain(|task| {
+            recorded.iter().all(|known| (&known.checkpoint, &known.path) != (&task.checkpoint, &task.path))
+        });
         let pending = pending_ids(&head);
         let status = if end.checkpoint.next.is_empty() { ThreadStatus::Done } else { ThreadStatus::Interrupted };
+        let updated = self.update_entry(thread, at, &end.checkpoint.id, supersteps, now_ms);
         let claim = Claim { owner: self.inner.owners.own_name().to_owned(), lease_until_ms: now_ms };
         let commit = Commit {
             // Raises the epoch, so that of two updates one wins; the claim ends with the commit, because the thread does not run.
@@ -76,12 +80,13 @@ impl Engine {
             graph: (head.thread.graph != version.digest).then(|| version.digest.clone()),
             checkpoints: made.checkpoints,
             tasks: made.tasks,
+            audit: self.superseded(&head, now_ms).chain([updated]).collect(),
             ..Commit::new(thread.clone(), Expect::Epoch(head.thread.epoch), status, now_ms)
         };
         if let Err(error) = self.inner.store.commit(commit).await {
             return Err(self.lost(thread, error, &pending).await?);
         }
-        Ok(view::thread_view(&self.snapshot(thread).await?, Some(&version)))
+        Ok(view::thread_view(&self.snapshot(thread).await?, Some(&version), self.now_ms()))
     }
 
     /// Makes a thread of updates: its first superstep is an input (S73).
@@ -107,7 +112,7 @@ impl Engine {
         let values = values.clone().unwrap_or_default();
         let (checkpoints, record) = update::input_after(&setting, None, &values, entropy())?;
         let [before, start] = &checkpoints;
-        let mut state = serde_json::Map::new();
+        let mut state = Map::new();
         before.patch.apply(&mut state);
         start.patch.apply(&mut state);
         let base = Base {
@@ -132,10 +137,12 @@ impl Engine {
             tasks: made.tasks,
             status,
             lease_until_ms: Some(now_ms),
-            ..self.writing(thread, Expect::New(new_thread(thread, &version, epoch)), now_ms)
+            requester: Some(self.options.principal.actor.id.clone()),
+            audit: vec![self.update_entry(thread, None, &end.checkpoint.id, supersteps, now_ms)],
+            ..self.writing(thread, Expect::New(self.new_thread(thread, &version, epoch)), now_ms)
         };
         self.commit_new(thread, commit).await?;
-        Ok(view::thread_view(&self.snapshot(thread).await?, Some(&version)))
+        Ok(view::thread_view(&self.snapshot(thread).await?, Some(&version), self.now_ms()))
     }
 
     /// Branches off at a checkpoint with an update and drives the branch (R57).
@@ -145,6 +152,24 @@ impl Engine {
     pub async fn fork(&self, thread: &ThreadId, from: &CheckpointId, update: Update) -> Result<ThreadView, Error> {
         let view = self.update(thread, Some(from), &[vec![update]]).await?;
         if view.status == ThreadStatus::Done { Ok(view) } else { self.proceed(thread).await }
+    }
+
+    fn update_entry(
+        &self,
+        thread: &ThreadId,
+        at: Option<&CheckpointId>,
+        to: &CheckpointId,
+        supersteps: &[Vec<Update>],
+        now_ms: u64,
+    ) -> AuditEntry {
+        let updates = supersteps.iter().flatten();
+        let channels: BTreeSet<&String> =
+            updates.filter_map(|update| update.values.as_ref()).flat_map(Map::keys).collect();
+        let body = json!({ "at": at.map(CheckpointId::as_str), "checkpoint": to.as_str(), "channels": channels });
+        // Whoever speaks for the end lets nothing of it run any more, and nobody answer what it asked.
+        let dismissed = supersteps.iter().flatten().any(|update| update.as_node == Some(AsNode::End));
+        let kind = if dismissed { "thread.dismissed" } else { "thread.updated" };
+        self.entry(thread, kind, now_ms, body)
     }
 
     /// All supersteps of an update, each on the one before.

@@ -16,7 +16,7 @@ use super::{Reason, Verdict, command_json, error_json};
 use crate::engine::operation_of;
 use crate::error::Error;
 use crate::plan::PlannedTask;
-use crate::task::{Assignment, failure_record, node_call};
+use crate::task::{Assignment, NO_DEADLINE, deadline_ms, expired, failure_record, node_call};
 
 /// The codes of errors that are the host's and not the node's.
 pub(super) const HOST_FAULT: &str = "HP0425";
@@ -72,6 +72,10 @@ impl Step<'_> {
             }),
             _ => None,
         };
+        if let Some(error) = expired(&assignment.questions) {
+            let expected = record.error.as_ref().map_or_else(|| record.status.name().into(), error_json);
+            return Ok(Verdict::compare("failure", expected, error_json(&error)));
+        }
         let call = node_call(identity.clone(), &assignment, node, component, Arc::new(RefusingJournal));
         let outcome = self.checker.nodes.run(call).await.outcome;
         if is_time_limit(&outcome) {
@@ -170,6 +174,13 @@ impl Step<'_> {
                 }
             }
             return Ok(Verdict::differs("failure", json!({ "withheld": withheld }), shown));
+        }
+        if let (NO_DEADLINE, NodeOutcome::Interrupted(_)) = (error.code.as_str(), &outcome) {
+            let found = match deadline_ms(&self.version, assignment) {
+                Err(found) => error_json(&found),
+                Ok(_) => shown,
+            };
+            return Ok(Verdict::compare("failure", error_json(error), found));
         }
         let failed_again =
             matches!(outcome, NodeOutcome::Failed(_) | NodeOutcome::Trapped(_) | NodeOutcome::LimitExceeded { .. });

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use holdpoint_graph::definition::{Graph, Persist, Work};
 use holdpoint_graph::ids::CheckpointId;
+use holdpoint_graph::notice::NoDirectory;
 use holdpoint_store::{NewCheckpoint, Snapshot, Source, TaskRecord, TaskStatus, ThreadError};
 use serde_json::{Map, Value, json};
 
@@ -217,6 +218,8 @@ impl Step<'_> {
             epoch,
             config: checker.config.clone(),
             options: RunOptions::default(),
+            requester: None,
+            directory: Arc::new(NoDirectory),
         };
         let context =
             Context { claimed: Arc::new(claimed), version, namespace: self.checkpoint.namespace.clone(), keeps: true };

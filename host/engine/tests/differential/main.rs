@@ -91,6 +91,7 @@ async fn compare(seed: u64, reached: &mut BTreeSet<String>) {
         let step = random.step(&memory.facts(), at_once);
         let place = || format!("seed={seed} step={number} {step:?}");
         let whole = number % 8 == 7;
+        let held = memory.held(&step);
         let outcome = memory.perform(&step, whole).await;
         let other = sqlite.perform(&step, whole).await;
         assert_eq!((outcome.died, outcome.error), (other.died, other.error), "{}\n{outcome:?}\n{other:?}", place());
@@ -98,6 +99,8 @@ async fn compare(seed: u64, reached: &mut BTreeSet<String>) {
         same(&memory.tell().await, &sqlite.tell().await, &place);
         let refused = outcome.told.iter().find(|line| line.contains(" HP0606: ") || line.contains(" HP0611: "));
         assert!(refused.is_none(), "the engine wrote what does not fit: {}\n{refused:?}", place());
+        let kept = held.is_none() || held == memory.epoch(step.thread);
+        assert!(kept, "a thread was taken from its worker: {}", place());
         for world in [&memory, &sqlite] {
             let faults = invariants::broken(world);
             assert!(faults.is_empty(), "{}\n{}", place(), faults.join("\n"));

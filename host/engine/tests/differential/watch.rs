@@ -106,6 +106,9 @@ impl Watch {
     }
 }
 
+holdpoint_store::forward_store!(Watch, |watch, call| watch.pass(call), |watch, change| watch
+    .pass(watch.inner.change_question(change)));
+
 #[async_trait]
 impl Store for Watch {
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
@@ -146,8 +149,8 @@ impl Store for Watch {
         self.pass(self.inner.clear_cache(now_ms)).await
     }
 
-    async fn put_version(&self, version: VersionRecord) -> Result<(), Error> {
-        self.pass(self.inner.put_version(version)).await
+    async fn put_version(&self, version: VersionRecord, audit: Vec<holdpoint_store::AuditEntry>) -> Result<(), Error> {
+        self.pass(self.inner.put_version(version, audit)).await
     }
 
     async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error> {
@@ -158,8 +161,13 @@ impl Store for Watch {
         self.pass(self.inner.question(thread, question)).await
     }
 
-    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error> {
-        self.pass(self.inner.delete_thread(thread, epoch)).await
+    async fn delete_thread(
+        &self,
+        thread: &ThreadId,
+        epoch: Epoch,
+        audit: Vec<holdpoint_store::AuditEntry>,
+    ) -> Result<(), Error> {
+        self.pass(self.inner.delete_thread(thread, epoch, audit)).await
     }
 
     async fn put_contents(&self, contents: Vec<Content>) -> Result<(), Error> {
@@ -206,7 +214,8 @@ impl Journal for Watch {
         expected: &OperationRecord,
         next: OperationRecord,
         at_ms: u64,
+        audit: Vec<holdpoint_store::AuditEntry>,
     ) -> Result<bool, Error> {
-        self.pass(self.inner.exchange_operation(expected, next, at_ms)).await
+        self.pass(self.inner.exchange_operation(expected, next, at_ms, audit)).await
     }
 }

@@ -9,13 +9,13 @@ use holdpoint_engine::{
     Breakpoints, Config, Deployment, Drain, Engine, Error, Event, EventSink, RunOptions, Selection,
 };
 use holdpoint_graph::clock::Clock;
-use holdpoint_graph::ids::{QuestionId, ThreadId};
+use holdpoint_graph::ids::{Epoch, QuestionId, ThreadId};
 use holdpoint_graph::nodes::Nodes;
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_store::faults::{Fault, FaultyStore};
-use holdpoint_store::{Journal, OperationFilter, Store};
+use holdpoint_store::{Journal, OperationFilter, Store, ThreadStatus};
 
-use crate::action::{Step, THREADS};
+use crate::action::{Action, Step, THREADS};
 use crate::actors::Actors;
 use crate::draw::Fact;
 use crate::errors;
@@ -157,6 +157,20 @@ impl World {
         })
     }
 
+    /// The generation of the thread's writer when it may not change: somebody holds the thread, and nobody knows that he is dead.
+    pub(crate) fn held(&self, step: &Step) -> Option<Epoch> {
+        let record = &self.seen(step.thread)?.record;
+        let owner = record.owner.as_ref()?;
+        let is_held = record.status == ThreadStatus::Running
+            && self.now_ms() + step.advance_ms < record.lease_until_ms
+            && (!step.gone || *owner == format!("worker-{}", self.workers));
+        (is_held && !matches!(step.action, Action::Zombie)).then_some(record.epoch)
+    }
+
+    pub(crate) fn epoch(&self, name: &str) -> Option<Epoch> {
+        self.seen(name).map(|seen| seen.record.epoch)
+    }
+
     /// Does it, then reads what has changed, or everything.
     pub(crate) async fn perform(&mut self, step: &Step, whole: bool) -> Outcome {
         self.clock.0.fetch_add(step.advance_ms, Ordering::SeqCst);
@@ -222,6 +236,7 @@ impl World {
             effects: step.effects,
             events: Some(Arc::clone(&self.told) as Arc<dyn EventSink>),
             drain,
+            ..RunOptions::default()
         }
     }
 
@@ -234,6 +249,8 @@ impl World {
             Error::UnknownQuestion { unknown, pending } => format!("{:?} {:?}", named(unknown), named(pending)),
             Error::Waiting { thread, pending } => format!("{thread} {:?}", named(pending)),
             Error::NothingPending { thread, last } => format!("{thread} {}", last.is_some()),
+            // Which of several doubts is named depends on which task was first.
+            Error::DeleteInDoubt { thread, .. } if self.at_once => format!("{thread}"),
             other => other.to_string(),
         };
         format!(

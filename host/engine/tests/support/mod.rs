@@ -228,34 +228,50 @@ pub(crate) fn logs(name: &'static str) -> impl Fn(&NodeCall) -> NodeOutcome + Se
     move |_| update(json!({ "log": [name] }))
 }
 
+/// Operation `id` of connector `payments`, as the task of a call records it.
+pub(crate) fn operation(
+    call: &NodeCall,
+    id: &str,
+    state: holdpoint_graph::operation::OperationState,
+) -> holdpoint_graph::operation::OperationRecord {
+    use holdpoint_graph::operation::{OperationRecord, OperationState};
+    let has_outcome = !matches!(state, OperationState::Intended | OperationState::Queued { .. });
+    OperationRecord {
+        key: operation_key(&call.task.lineage, id),
+        thread: call.task.thread.clone(),
+        task: call.task.id.clone(),
+        node: call.task.node.clone(),
+        request: json!(1),
+        request_digest: Digest::of_json(&json!(1)),
+        state,
+        epoch: call.task.epoch,
+        begun_at_ms: NOON_MS,
+        send_by_ms: None,
+        settles_at_ms: None,
+        finished_at_ms: has_outcome.then_some(NOON_MS),
+        notes: Vec::new(),
+    }
+}
+
+/// What identifies operation `id` of connector `payments`.
+pub(crate) fn operation_key(lineage: &ThreadId, id: &str) -> holdpoint_graph::operation::OperationKey {
+    use holdpoint_graph::ids::{ConnectorName, OperationId};
+    use holdpoint_graph::operation::{OperationKey, Scope};
+    OperationKey {
+        scope: Scope::Thread(lineage.clone()),
+        connector: ConnectorName::parse("payments").unwrap(),
+        id: OperationId::parse(id).unwrap(),
+    }
+}
+
 /// A node whose operation `one` of connector `payments` is in doubt.
 pub(crate) fn doubting(nodes: FakeNodes, name: &str) -> FakeNodes {
-    use holdpoint_graph::ids::{ConnectorName, OperationId};
-    use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
+    use holdpoint_graph::operation::OperationState;
     nodes.with_async(name, |call| {
         Box::pin(async move {
-            let key = OperationKey {
-                scope: Scope::Thread(call.task.lineage.clone()),
-                connector: ConnectorName::parse("payments").unwrap(),
-                id: OperationId::parse("one").unwrap(),
-            };
             let reason = "no answer".to_owned();
-            let record = OperationRecord {
-                key: key.clone(),
-                thread: call.task.thread.clone(),
-                task: call.task.id.clone(),
-                node: call.task.node.clone(),
-                request: json!(1),
-                request_digest: Digest::of_json(&json!(1)),
-                state: OperationState::InDoubt(reason.clone()),
-                epoch: call.task.epoch,
-                begun_at_ms: NOON_MS,
-                send_by_ms: None,
-                settles_at_ms: None,
-                finished_at_ms: Some(NOON_MS),
-                notes: Vec::new(),
-            };
-            let outcome = NodeOutcome::InDoubt { operation: key, reason };
+            let record = operation(&call, "one", OperationState::InDoubt(reason.clone()));
+            let outcome = NodeOutcome::InDoubt { operation: record.key.clone(), reason };
             NodeReport { outcome, operations: vec![record], hits: Vec::new() }
         })
     })

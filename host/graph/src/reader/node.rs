@@ -58,7 +58,8 @@ impl Reader<'_> {
         });
         let waits = find(members, "join").and_then(|found| self.waits(&join(path, "join"), &found.item, &member.name));
         let next = find(members, "next").map_or(Next::None, |member| self.next(&join(path, "next"), &member.item));
-        let interrupt = find(members, "interrupt").and_then(|member| self.interrupt(&join(path, "interrupt"), member));
+        let interrupt = find(members, "interrupt")
+            .and_then(|member| self.interrupt(&join(path, "interrupt"), member, reads.as_deref()));
         let retry = find(members, "retry").and_then(|member| self.retry(&join(path, "retry"), member));
         let timeout_ms =
             find(members, "timeout").and_then(|member| self.duration_ms(&join(path, "timeout"), &member.item, 1));

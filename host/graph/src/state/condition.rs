@@ -85,7 +85,32 @@ impl Condition {
         state: &Map<String, Value>,
         channels: &BTreeMap<ChannelName, Channel>,
     ) -> Result<bool, StateError> {
-        let failed = |message: String| StateError::ConditionFailed { condition: self.0.text.clone(), message };
+        match self.evaluate(state, channels)? {
+            cel::Value::Bool(holds) => Ok(holds),
+            other => Err(self.failed(format!("the result is {}, not true or false", other.type_of()))),
+        }
+    }
+
+    /// Evaluates it where a text is wanted, as [`Self::holds`] does where a truth is.
+    ///
+    /// # Errors
+    /// [`StateError::ConditionFailed`] when the evaluation fails or its result is no text.
+    pub fn text_for(
+        &self,
+        state: &Map<String, Value>,
+        channels: &BTreeMap<ChannelName, Channel>,
+    ) -> Result<String, StateError> {
+        match self.evaluate(state, channels)? {
+            cel::Value::String(text) => Ok(text.as_str().to_owned()),
+            other => Err(self.failed(format!("the result is {}, not a text", other.type_of()))),
+        }
+    }
+
+    fn evaluate(
+        &self,
+        state: &Map<String, Value>,
+        channels: &BTreeMap<ChannelName, Channel>,
+    ) -> Result<cel::Value, StateError> {
         let members: HashMap<String, cel::Value> = channels
             .iter()
             .filter(|(_, channel)| channel.managed.is_none())
@@ -93,11 +118,12 @@ impl Condition {
             .filter(|name| self.0.channels.as_ref().is_none_or(|read| read.contains(*name)))
             .map(|name| (name.to_owned(), state.get(name).map_or(cel::Value::Null, to_cel)))
             .collect();
-        match execute(&self.0.program, vec![(ROOT, members.into())]) {
-            Ok(cel::Value::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(failed(format!("the result is {}, not true or false", other.type_of()))),
-            Err(reason) => Err(failed(reason)),
-        }
+        execute(&self.0.program, vec![(ROOT, members.into())]).map_err(|reason| self.failed(reason))
+    }
+
+    /// What is told when it gives nothing that can be used.
+    pub(crate) fn failed(&self, message: String) -> StateError {
+        StateError::ConditionFailed { condition: self.0.text.clone(), message }
     }
 }
 

@@ -1,11 +1,19 @@
 //! Figures of this build, each beside a raw baseline from the same run: ratios say something on any machine, seconds only on one.
 
+mod approvals;
 mod fan_out;
 mod history;
 mod listing;
 mod nodes;
 mod refund;
 mod supersteps;
+mod waiting;
+mod watchers;
+
+mod counting;
+mod loopback;
+mod process;
+mod serving;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,18 +25,23 @@ use holdpoint_store::sqlite::SqliteOptions;
 use crate::failure::Failure;
 use crate::host::{Host, HostOptions, cache_dir};
 
+pub use approvals::approvals;
 pub use fan_out::fan_out;
 pub use history::history;
 pub use listing::listing;
 pub use nodes::nodes;
 pub use refund::refund;
 pub use supersteps::supersteps;
+pub use waiting::waiting;
+pub use watchers::watchers;
 
 /// How much is measured, and with what.
 #[derive(Debug, Clone)]
 pub struct Extent {
     /// Threads to run.
     pub threads: usize,
+    /// Threads that wait for an answer.
+    pub waiting: usize,
     /// Threads that run at once.
     pub concurrency: usize,
     /// The folder of built nodes.
@@ -120,6 +133,13 @@ impl Drop for Workplace {
 
 fn per_second(count: usize, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64().max(f64::EPSILON)
+}
+
+/// Of some times, the one that this share of them does not exceed, in milliseconds.
+fn quantile_ms(times: &mut [Duration], share: f64) -> f64 {
+    times.sort_unstable();
+    let place = (times.len() as f64 * share) as usize;
+    times.get(place.min(times.len().saturating_sub(1))).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }
 
 fn invalid_name(error: holdpoint_graph::ids::InvalidId) -> Failure {

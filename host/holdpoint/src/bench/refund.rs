@@ -6,12 +6,12 @@ use std::time::Instant;
 use holdpoint_effects::Configuration;
 use holdpoint_engine::{Answers, Config, Deployment, Input};
 use holdpoint_graph::ids::ThreadId;
+use holdpoint_store::ThreadStatus;
 use holdpoint_store::sqlite::baseline;
-use holdpoint_store::{Store as _, ThreadStatus};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::{Extent, Figure, Workplace};
+use super::{Extent, Figure, Workplace, process};
 use crate::demo::payments::Payments;
 use crate::deploy;
 use crate::failure::Failure;
@@ -63,11 +63,11 @@ pub async fn refund(extent: &Extent) -> Result<Vec<Figure>, Failure> {
     let cycles = super::per_second(extent.threads, begun.elapsed());
     let after = host.store.statistics();
     let each = |count: u64| count as f64 / extent.threads.max(1) as f64;
-    let few = resident_bytes();
+    let few = process::resident_bytes("self");
     for index in 0..WAITING {
         ask(&host, &deployment, &format!("waiting-{index}"), index).await?;
     }
-    let many = resident_bytes();
+    let many = process::resident_bytes("self");
     Ok(vec![
         Figure {
             name: "cycles_per_second",
@@ -169,12 +169,4 @@ fn expect(view: &holdpoint_engine::ThreadView, status: ThreadStatus) -> Result<(
             "build the nodes anew: `make nodes`",
         ))
     }
-}
-
-/// What this process holds in memory; 0 where the system does not tell.
-fn resident_bytes() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    let kibibytes: f64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0.0);
-    kibibytes * 1024.0
 }

@@ -6,7 +6,6 @@ use std::time::Instant;
 use holdpoint_effects::Configuration;
 use holdpoint_engine::{Config, Deployment, Input};
 use holdpoint_graph::ids::ThreadId;
-use holdpoint_store::Store as _;
 use holdpoint_store::sqlite::baseline;
 use serde_json::json;
 use tokio::sync::Semaphore;

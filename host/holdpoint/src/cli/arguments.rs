@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::access_arguments::{ApprovalsArguments, AuditArguments, KeysArguments};
 use super::run_flags::RunFlags;
+use super::serve_arguments::ServeArguments;
 use super::time_arguments::{
     CopyArguments, DatabaseArguments, ForkArguments, HistoryArguments, ReplayArguments, StateArguments, UpdateArguments,
 };
@@ -25,6 +27,15 @@ pub struct Arguments {
     /// The connectors' configuration. Without this option `holdpoint.toml` here is read when it is there.
     #[arg(long, global = true, value_name = "FILE", env = "HOLDPOINT_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Run the command on this server instead of a store: `http://…` or `https://…`. Everything that it reads and prints is here.
+    #[arg(long = "server", global = true, value_name = "URL", env = "HOLDPOINT_SERVER")]
+    pub server: Option<String>,
+    /// Who asks the server: an API key, or a token of its identity provider. Better given in HOLDPOINT_API_KEY, where others on this machine cannot see it.
+    #[arg(long, global = true, value_name = "KEY", env = "HOLDPOINT_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// Send the key although the server's address is `http://` and on another machine: whoever is between can read and use it.
+    #[arg(long, global = true)]
+    pub insecure: bool,
     /// One JSON document on standard output instead of tables.
     #[arg(long, global = true)]
     pub json: bool,
@@ -43,6 +54,8 @@ pub enum Command {
     /// Without an answer it continues what can continue and answers nothing.
     #[command(alias = "answer")]
     Resume(ResumeArguments),
+    /// Serve graphs over HTTP: LangGraph's API, approvals, and an inbox for people.
+    Serve(ServeArguments),
     /// List, show, migrate or delete threads.
     Threads(ThreadsArguments),
     /// A thread's values, what runs next, its tasks and questions: as they stand now, or as recorded at a checkpoint.
@@ -63,6 +76,12 @@ pub enum Command {
     Export(ExportArguments),
     /// What nodes had performed: what is open, what became of it, and doubt that only a person can settle.
     Operations(OperationsArguments),
+    /// Questions to people: list, show, decide, hand on.
+    Approvals(ApprovalsArguments),
+    /// API keys for `serve`: make, list, revoke.
+    Keys(KeysArguments),
+    /// The record of every change: write it out, check it.
+    Audit(AuditArguments),
     /// Check, draw or deploy graphs, and list what is deployed.
     Graph(GraphArguments),
     /// Build or inspect nodes.
@@ -345,6 +364,9 @@ pub struct DemoArguments {
     /// The folder of the refund example.
     #[arg(long, value_name = "DIR", default_value = "example-nodes/refund")]
     pub example: PathBuf,
+    /// Serve its graph on 127.0.0.1:2024 and say what to try, until Ctrl-C.
+    #[arg(long)]
+    pub serve: bool,
 }
 
 /// Arguments of `bench`.
@@ -353,9 +375,9 @@ pub struct BenchArguments {
     /// What to measure; everything when left out.
     #[arg(value_enum)]
     pub subject: Option<BenchSubject>,
-    /// Threads to run.
-    #[arg(long, default_value_t = 200)]
-    pub threads: usize,
+    /// Threads to run: 200 when left out, but for `waiting`, where a million wait.
+    #[arg(long)]
+    pub threads: Option<usize>,
     /// Threads that run at once.
     #[arg(long, default_value_t = 64)]
     pub concurrency: usize,
@@ -379,4 +401,10 @@ pub enum BenchSubject {
     FanOut,
     /// Pages of a hundred thousand threads.
     Listing,
+    /// From an accepted answer to the next node.
+    Approvals,
+    /// A million waiting questions (3 GB of disk while it runs).
+    Waiting,
+    /// 200 watchers of one run.
+    Watchers,
 }

@@ -9,23 +9,37 @@ use holdpoint_store::{QuestionRecord, ThreadError, ThreadRecord, ThreadStatus};
 use serde_json::{Value, json};
 
 use super::state_output::withheld_text;
-use super::tree::short_id;
 use crate::failure::{EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Failure};
 use crate::host::Host;
+use crate::remote::served;
+use holdpoint_engine::tree::short_id;
 
-/// Prints one JSON document on standard output.
+/// Prints one JSON document on standard output. Here and below: of a command that runs for somebody else, theirs.
 pub fn print_json(value: &Value) {
     print_text(&format!("{value:#}"));
 }
 
 /// Prints text for people on standard output. A reader that has gone away is no error of ours.
 pub fn print_text(text: &str) {
+    if let Some(served) = served::current() {
+        return served.out(text);
+    }
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// Prints progress and remarks on standard error, so that standard output stays the result.
 pub fn print_note(text: &str) {
+    if let Some(served) = served::current() {
+        return served.note(text);
+    }
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Waits until there is room for more, where somebody reads over the network what is printed. For those who print without end.
+pub async fn room() {
+    if let Some(served) = served::current() {
+        served.output.room().await;
+    }
 }
 
 /// Prints an error on standard error.
@@ -40,7 +54,7 @@ impl Progress {
     /// Begins to show `text`.
     pub fn begin(text: impl Into<String>, json: bool) -> Self {
         const FRAME: std::time::Duration = std::time::Duration::from_millis(120);
-        if json {
+        if json || served::current().is_some() {
             return Self(None);
         }
         let bar = indicatif::ProgressBar::new_spinner().with_message(text.into());

@@ -17,6 +17,7 @@ use super::output::{self, Progress};
 use super::run_flags::RunFlags;
 use crate::failure::{EXIT_FAILED, Failure};
 use crate::host::Host;
+use crate::remote::served::{self, Served};
 
 /// Runs `work` with the options that the flags come to, and reports the thread that it gives: as a table or JSON document, or as JSON lines while it
 /// runs. Gives the exit code.
@@ -34,9 +35,11 @@ pub(super) async fn run(
     let streams = !modes.is_empty();
     let printer = streams.then(|| Printer::start(Stream::new(modes)));
     let worked = async {
-        let mut options = flags.options(effects)?;
+        let mut options = context.options(flags.options(effects)?);
         options.events = printer.as_ref().map(|printer| Arc::clone(&printer.sink) as Arc<dyn EventSink>);
-        stop_on_signals(options.drain.clone())?;
+        if !context.is_served() {
+            stop_on_signals(options.drain.clone())?;
+        }
         let progress = Progress::begin(what, context.json || streams);
         let worked = work(options).await;
         drop(progress);
@@ -111,16 +114,37 @@ async fn next_of(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
 
 /// Prints lines on a thread of its own, because a sink must not wait for a slow reader. The channel has no bound: it holds what the run has stored and
 /// the reader has not taken.
+///
+/// A run for somebody else tells its lines to them at once: that never waits either.
 struct Printer {
     sink: Arc<Sink>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Takes a run's events. Held for the time that an event takes to become text.
-struct Sink(Mutex<Option<(Stream, Sender<String>)>>);
+struct Sink(Mutex<Option<(Stream, Lines)>>);
+
+/// Where lines go.
+enum Lines {
+    Thread(Sender<String>),
+    Served(Arc<Served>),
+}
+
+impl Lines {
+    fn print(&self, line: String) {
+        match self {
+            // Without a reader there is nobody to tell.
+            Self::Thread(lines) => drop(lines.send(line)),
+            Self::Served(served) => served.out(&line),
+        }
+    }
+}
 
 impl Printer {
     fn start(stream: Stream) -> Self {
+        if let Some(served) = served::current() {
+            return Self { sink: Arc::new(Sink(Mutex::new(Some((stream, Lines::Served(served)))))), thread: None };
+        }
         let (lines, printed) = channel::<String>();
         let thread = std::thread::spawn(move || {
             let mut out = std::io::stdout().lock();
@@ -131,16 +155,18 @@ impl Printer {
                 }
             }
         });
-        Self { sink: Arc::new(Sink(Mutex::new(Some((stream, lines))))), thread }
+        Self { sink: Arc::new(Sink(Mutex::new(Some((stream, Lines::Thread(lines)))))), thread: Some(thread) }
     }
 
     /// Prints the last line and waits until everything is out.
     fn finish(self, last: &Value) {
         if let Some((_, lines)) = self.sink.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = lines.send(last.to_string());
+            lines.print(last.to_string());
         }
-        // It ends with the channel, whose only sender is gone; a panic in it has nothing left to print.
-        let _ = self.thread.join();
+        if let Some(thread) = self.thread {
+            // It ends with the channel, whose only sender is gone; a panic in it has nothing left to print.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -148,8 +174,7 @@ impl EventSink for Sink {
     fn take(&self, event: Event) {
         if let Some((stream, lines)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             for part in stream.parts(&event) {
-                // Without a reader there is nobody to tell.
-                let _ = lines.send(part.to_json().to_string());
+                lines.print(part.to_json().to_string());
             }
         }
     }

@@ -2,6 +2,7 @@
 //! its own is the judge of how often money moved.
 
 pub(crate) mod payments;
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,6 +13,8 @@ use tokio::process::Command;
 use crate::cli::output::{print_text, quoted};
 use crate::failure::{EXIT_DONE, EXIT_INTERRUPTED, EXIT_INVALID, Failure};
 use payments::Payments;
+
+pub use server::serve;
 
 const THREAD: &str = "order-9241";
 
@@ -116,6 +119,24 @@ impl Story {
             .env("LEDGER_FILE", &self.ledger)
             .stdin(Stdio::null());
         command
+    }
+
+    /// A folder with the refund graph alone; its nodes are found from anywhere.
+    fn graphs_folder(&self) -> Result<PathBuf, Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::host(
+                "HP0780",
+                format!("the demo's folder cannot be written: {error}"),
+                "check the folder for temporary files",
+            )
+        };
+        let folder = self.ledger.with_file_name("graphs");
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let example = self.example.canonicalize().map_err(failed)?;
+        let text = std::fs::read_to_string(example.join("refund.graph.toml")).map_err(failed)?;
+        let nodes = example.join("../../target/nodes").display().to_string();
+        std::fs::write(folder.join("refund.graph.toml"), text.replace("../../target/nodes", &nodes)).map_err(failed)?;
+        Ok(folder)
     }
 
     /// Runs one command in a process of its own, shows it and what it prints, and checks how it ended.

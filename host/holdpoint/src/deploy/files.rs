@@ -9,6 +9,8 @@ use holdpoint_graph::file;
 use holdpoint_graph::ids::NodeName;
 use holdpoint_graph::problem::Problem;
 
+use super::source::{Disk, Source};
+
 /// Graphs inside graphs, the outermost included. Deeper nesting is a mistake, and each level costs stack.
 pub const DEPTH_MAX: usize = 16;
 
@@ -36,6 +38,8 @@ pub struct Files {
     pub root: Option<Arc<GraphFile>>,
     /// Everything that is wrong with any of the files, those of a file together.
     pub problems: Vec<Problem>,
+    /// Where they come from, and the components that they name.
+    pub(super) source: Arc<dyn Source>,
 }
 
 impl Files {
@@ -50,27 +54,52 @@ impl Files {
         }
         self.root.as_ref().is_some_and(|root| look(root, &mut HashSet::new()))
     }
+
+    /// Reads the component files that the graphs name, so that their source has noted them. One that cannot be read is told of by those who need it.
+    pub fn read_components(&self) {
+        fn look<'f>(file: &'f GraphFile, source: &dyn Source, seen: &mut HashSet<&'f Path>) {
+            if !seen.insert(&file.identity) {
+                return;
+            }
+            for node in file.graph.nodes.values() {
+                if let Work::Component(Component::Path(path)) = &node.work {
+                    let _ = source.read(&file.folder.join(path));
+                }
+            }
+            file.children.values().for_each(|child| look(child, source, seen));
+        }
+        if let Some(root) = &self.root {
+            look(root, self.source.as_ref(), &mut HashSet::new());
+        }
+    }
+}
+
+/// Reads a graph file of this machine, as [`read_from`].
+pub fn read(path: &Path) -> Files {
+    read_from(Arc::new(Disk), path)
 }
 
 /// Reads a graph file and, from the folder of each, the files of its subgraphs. Components are not looked at. A file that several graphs name is
 /// read once.
-pub fn read(path: &Path) -> Files {
-    let mut reader = Reader { known: HashMap::new(), chain: Vec::new(), problems: Vec::new() };
+pub fn read_from(source: Arc<dyn Source>, path: &Path) -> Files {
+    let mut reader = Reader { source: source.as_ref(), known: HashMap::new(), chain: Vec::new(), problems: Vec::new() };
     let root = reader.file(path, None);
-    Files { shown: path.display().to_string(), root, problems: reader.problems }
+    let problems = reader.problems;
+    Files { shown: path.display().to_string(), root, problems, source }
 }
 
-struct Reader {
+struct Reader<'s> {
+    source: &'s dyn Source,
     known: HashMap<PathBuf, Option<Arc<GraphFile>>>,
     /// The files that are being read: each is named by the one before.
     chain: Vec<(PathBuf, String)>,
     problems: Vec<Problem>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn file(&mut self, path: &Path, named_by: Option<(&str, &NodeName)>) -> Option<Arc<GraphFile>> {
         let shown = path.display().to_string();
-        let text = match std::fs::read_to_string(path) {
+        let text = match self.source.read_text(path) {
             Ok(text) => text,
             Err(error) => {
                 let (file, whose, cure) = match named_by {
@@ -85,7 +114,7 @@ impl Reader {
                 return None;
             }
         };
-        let identity = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let identity = self.source.identity(path);
         let named_by = named_by.map_or(shown.as_str(), |(file, _)| file).to_owned();
         if let Some(first) = self.chain.iter().position(|(open, _)| *open == identity) {
             let chain: Vec<&str> =

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! * [`files`]: a graph file with the files of its subgraphs.
+//! * [`files`]: a graph file with the files of its subgraphs. [`source`]: where files come from.
 //! * [`prepare`](mod@prepare): every component of it loaded and checked, every part named by its content.
 //! * [`deploy`](fn@deploy): all of that stored, for threads that are started from a file.
 //! * [`capabilities`]: what nodes may do, and what of it one version has more than another.
@@ -10,6 +10,7 @@
 
 pub mod files;
 pub mod prepare;
+pub mod source;
 
 pub mod capabilities;
 pub mod versions;
@@ -18,33 +19,40 @@ use std::path::Path;
 
 use holdpoint_engine::Deployment;
 use holdpoint_graph::definition::Graph;
-use holdpoint_store::{Content, Store};
+use holdpoint_store::Content;
 
 use crate::failure::Failure;
 use crate::host::Host;
 use files::Files;
 use prepare::Prepared;
 
-/// Reads and checks a graph file and the files of its subgraphs. Components are not looked at.
+/// The graph of files that were read, checked. Components are not looked at.
 ///
 /// # Errors
 /// All problems of the files at once, each with its place.
-pub fn read_graph(path: &Path) -> Result<Graph, Failure> {
-    let Files { shown, root, problems } = files::read(path);
+pub fn read_graph(files: Files) -> Result<Graph, Failure> {
+    let Files { shown, root, problems, .. } = files;
     match root {
         Some(root) if problems.is_empty() => Ok(root.graph.clone()),
         _ => Err(Failure::from_all(&shown, problems)),
     }
 }
 
-/// Reads a graph file and its subgraphs, checks every component in the sandbox and stores all of it by content. It is not a version of its name
-/// then: that is [`versions::Plan::take_over`].
+/// Reads a graph file and its subgraphs, and stores them as [`deploy_files`].
+///
+/// # Errors
+/// As of [`deploy_files`].
+pub async fn deploy(host: &Host, path: &Path) -> Result<Deployment, Failure> {
+    deploy_files(host, files::read(path)).await
+}
+
+/// Checks every component of a graph that was read in the sandbox and stores all of it by content. It is not a version of its name then: that is
+/// [`versions::Plan::take_over`].
 ///
 /// # Errors
 /// The files' problems; components that are missing, refused, or that want connectors which the graph does not grant: all at once. The store's
 /// errors.
-pub async fn deploy(host: &Host, path: &Path) -> Result<Deployment, Failure> {
-    let files = files::read(path);
+pub async fn deploy_files(host: &Host, files: Files) -> Result<Deployment, Failure> {
     let prepared = prepare::prepare(host.sandbox().await?, Some(host.store.as_ref()), files).await?;
     store(host, &prepared).await
 }

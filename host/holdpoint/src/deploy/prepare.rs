@@ -16,6 +16,7 @@ use holdpoint_sandbox::{Inspection, Sandbox};
 use holdpoint_store::Store;
 
 use super::files::{Files, GraphFile, problem};
+use super::source::{Disk, Source};
 use crate::failure::Failure;
 
 /// Nodes of a graph, those of its subgraphs counted as often as they are nested.
@@ -74,7 +75,7 @@ fn collect(graph: &Arc<PreparedGraph>, graphs: &mut Vec<Arc<PreparedGraph>>) {
 /// Everything that is wrong, at once: the files' problems, components that are missing, refused, or want connectors that the graph does not grant.
 /// What the host itself cannot do ends it at once.
 pub async fn prepare(sandbox: &Sandbox, store: Option<&dyn Store>, files: Files) -> Result<Prepared, Failure> {
-    let mut preparation = Preparation::new(sandbox, store);
+    let mut preparation = Preparation { source: Arc::clone(&files.source), ..Preparation::new(sandbox, store) };
     preparation.problems = files.problems;
     let root = match &files.root {
         Some(root) => preparation.file(root).await?,
@@ -106,6 +107,7 @@ type Finding<'f> = Pin<Box<dyn Future<Output = Result<Found, Failure>> + Send + 
 struct Preparation<'a> {
     sandbox: &'a Sandbox,
     store: Option<&'a dyn Store>,
+    source: Arc<dyn Source>,
     components: BTreeMap<Digest, PreparedComponent>,
     /// What a file or a name refers to; none where it has a problem, which is told once.
     by_path: HashMap<PathBuf, Option<Digest>>,
@@ -121,6 +123,7 @@ impl<'a> Preparation<'a> {
         Self {
             sandbox,
             store,
+            source: Arc::new(Disk),
             components: BTreeMap::new(),
             by_path: HashMap::new(),
             by_name: HashMap::new(),

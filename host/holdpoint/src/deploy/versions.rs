@@ -8,7 +8,7 @@ use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::GraphName;
 use holdpoint_graph::problem::Problem;
 use holdpoint_sandbox::Sandbox;
-use holdpoint_store::{Store as _, VersionKind, VersionRecord};
+use holdpoint_store::{VersionKind, VersionRecord};
 
 use super::capabilities::{self, Capabilities, Difference};
 use super::files::problem;
@@ -198,7 +198,7 @@ fn taken(shown: &str, name: &str, version: &str, digest: &Digest, other: &str) -
 
 async fn put(host: &Host, version: VersionRecord) -> Result<(), Failure> {
     let shown = format!("{} {} {}", version.kind.name(), version.name, version.version);
-    host.store.put_version(version).await.map_err(|error| match error {
+    host.store.put_version(version, Vec::new()).await.map_err(|error| match error {
         holdpoint_store::Error::Invalid(reason) => Failure::invalid(
             "HP0189",
             format!("somebody else deployed {shown} meanwhile: {reason}"),

@@ -63,6 +63,7 @@ impl Journal for ReadOnlyJournal {
         expected: &OperationRecord,
         _next: OperationRecord,
         _at_ms: u64,
+        _audit: Vec<holdpoint_store::AuditEntry>,
     ) -> Result<bool, Error> {
         Err(Error::ReadOnly(format!("operation {} is only looked at", expected.key.id)))
     }

@@ -41,7 +41,7 @@ async fn stored(store: &Arc<dyn Store>, record: &OperationRecord) -> OperationRe
 }
 
 async fn exchange(store: &Arc<dyn Store>, expected: &OperationRecord, next: OperationRecord) -> bool {
-    store.exchange_operation(expected, next, LATER_MS).await.expect("the exchange fits")
+    store.exchange_operation(expected, next, LATER_MS, Vec::new()).await.expect("the exchange fits")
 }
 
 async fn record(store: &Arc<dyn Store>, name: &str) -> ThreadRecord {
@@ -148,11 +148,11 @@ pub async fn an_exchange_keeps_its_key(store: Arc<dyn Store>) {
     ];
     for key in keys {
         let next = OperationRecord { key, ..settled(&kept, "cli:ana") };
-        let outcome = store.exchange_operation(&kept, next.clone(), LATER_MS).await;
+        let outcome = store.exchange_operation(&kept, next.clone(), LATER_MS, Vec::new()).await;
         assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
         assert_eq!(store.operation(&next.key).await, Ok(None));
     }
-    let outcome = store.exchange_operation(&kept, settled(&kept, "cli:ana"), u64::MAX).await;
+    let outcome = store.exchange_operation(&kept, settled(&kept, "cli:ana"), u64::MAX, Vec::new()).await;
     assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
     assert_eq!(stored(&store, &kept).await, kept);
 }

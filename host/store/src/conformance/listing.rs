@@ -151,7 +151,7 @@ pub async fn an_outline_is_the_whole_thread(store: Arc<dyn Store>) {
         let expected = if record.step == 3 { vec![checkpoint(10), checkpoint(11)] } else { Vec::new() };
         assert_eq!(task_children, expected, "of checkpoint {}", record.step);
     }
-    assert_eq!(store.delete_thread(&thread("t"), Epoch(1)).await, Ok(()));
+    assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Ok(()));
     assert_eq!(store.outline(&thread("t")).await, Ok(Vec::new()), "every namespace goes with the thread");
     assert_eq!(list(&store, HistoryFilter { namespace: namespace("sub"), ..all() }).await, [0_i64; 0]);
     assert_eq!(scene::at(&store, "other", 0).await.values, Map::new());

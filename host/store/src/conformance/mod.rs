@@ -18,7 +18,7 @@
 //!
 //! * [`scene`]: records and commits to play with, for other tests too.
 //! * [`threads`], [`values`], [`checkpointer`], [`subgraphs`], [`questions`], [`operations`], [`exchange`], [`reads`], [`listing`],
-//!   [`retention`], [`shared`], [`writers`]: the clauses, by topic.
+//!   [`retention`], [`shared`], [`writers`], [`decisions`], [`wakes`], [`once`], [`inbox`], [`runs`], [`entries`], [`trail`], [`access`]: the clauses, by topic.
 
 pub mod scene;
 
@@ -34,6 +34,15 @@ pub mod subgraphs;
 pub mod threads;
 pub mod values;
 pub mod writers;
+
+pub mod access;
+pub mod decisions;
+pub mod entries;
+pub mod inbox;
+pub mod once;
+pub mod runs;
+pub mod trail;
+pub mod wakes;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -174,6 +183,43 @@ macro_rules! conformance_tests {
             writers::a_removal_and_a_claim_are_one_after_the_other,
             writers::a_removal_is_seen_whole,
             writers::a_version_registered_at_once_is_there_once,
+            decisions::proceedings_come_back_whole,
+            decisions::the_deadline_is_the_first_moment_too_late,
+            decisions::what_has_no_deadline_does_not_expire,
+            decisions::a_change_that_does_not_fit_writes_nothing,
+            decisions::of_two_votes_on_one_reading_one_counts,
+            decisions::of_decision_and_expiry_one_wins,
+            decisions::a_change_is_one_write,
+            wakes::an_answer_wakes_its_thread,
+            wakes::a_thread_that_parks_after_an_answer_runs_on,
+            wakes::a_thread_that_parks_after_its_doubt_was_settled_runs_on,
+            once::a_key_is_used_once,
+            once::a_link_is_used_once,
+            inbox::a_question_comes_with_its_thread,
+            inbox::questions_are_listed_in_their_orders,
+            inbox::pages_of_questions_follow_each_other,
+            inbox::questions_are_filtered,
+            inbox::a_copied_question_is_found_where_it_is_pending,
+            inbox::due_questions_come_longest_due_first,
+            inbox::waiting_questions_are_counted,
+            inbox::a_deleted_threads_questions_are_gone,
+            runs::a_run_comes_back_whole,
+            runs::runs_are_listed_newest_first,
+            runs::a_run_may_ask_to_be_alone,
+            runs::the_next_run_is_the_oldest_of_an_idle_thread,
+            runs::a_run_changes_with_its_threads_commit,
+            entries::a_new_thread_has_an_entry,
+            entries::an_entry_keeps_its_id_for_its_tenant,
+            entries::metadata_is_merged,
+            entries::entries_have_the_status_that_callers_see,
+            entries::entries_are_ordered_filtered_and_paged,
+            entries::an_entry_is_deleted_after_its_thread,
+            trail::what_takes_place_is_on_the_record,
+            trail::records_are_listed_oldest_first,
+            trail::concurrent_writers_make_one_chain,
+            trail::a_breach_is_found,
+            access::keys_come_back_whole,
+            access::a_keys_name_and_digest_are_taken,
         }
     };
     (@tests $factory:ident; $($group:ident::$clause:ident,)*) => {
@@ -217,6 +263,14 @@ mod tests {
             include_str!("retention.rs"),
             include_str!("shared.rs"),
             include_str!("writers.rs"),
+            include_str!("decisions.rs"),
+            include_str!("wakes.rs"),
+            include_str!("once.rs"),
+            include_str!("inbox.rs"),
+            include_str!("runs.rs"),
+            include_str!("entries.rs"),
+            include_str!("trail.rs"),
+            include_str!("access.rs"),
         ];
         let written: Vec<&str> = sources
             .iter()

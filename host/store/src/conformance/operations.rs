@@ -107,7 +107,7 @@ pub async fn moments_out_of_range_are_refused(store: Arc<dyn Store>) {
     for record in records {
         let outcome = store.commit(Commit { operations: vec![record.clone()], ..update("t", 1) }).await;
         assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
-        let outcome = store.exchange_operation(&good, record, NOW_MS).await;
+        let outcome = store.exchange_operation(&good, record, NOW_MS, Vec::new()).await;
         assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
     }
     let hit = OperationHit { at_ms: u64::MAX, ..scene::hit(&good.key, "t", &task) };
@@ -238,7 +238,7 @@ pub async fn due_operations_come_longest_due_first(store: Arc<dyn Store>) {
     assert_eq!(store.due_operations(10, 1).await, Ok(vec![queued("a", 10)]));
     let done = OperationRecord { state: OperationState::NotSent, ..queued("a", 10) };
     apply(&store, Commit { operations: vec![done], ..update("t", 1) }).await;
-    assert_eq!(store.exchange_operation(&queued("b1", 20), queued("b1", 50), NOW_MS).await, Ok(true));
+    assert_eq!(store.exchange_operation(&queued("b1", 20), queued("b1", 50), NOW_MS, Vec::new()).await, Ok(true));
     assert_eq!(due(40, 100).await, "b2 c z", "those that went on are not due");
 }
 
@@ -258,7 +258,7 @@ pub async fn hits_come_oldest_first_and_stay(store: Arc<dyn Store>) {
     let expected = vec![hit(&key, "t", 1), again, hit(&key, "t", 3), hit(&key, "u", 3)];
     assert_eq!(store.hits(&key).await, Ok(expected.clone()));
     assert_eq!(store.hits(&other).await, Ok(vec![hit(&other, "t", 2)]));
-    assert_eq!(store.delete_thread(&thread("t"), Epoch(1)).await, Ok(()));
+    assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Ok(()));
     assert_eq!(store.hits(&key).await, Ok(expected), "what was audited outlives its thread");
 }
 

@@ -115,14 +115,29 @@ pub async fn a_question_asked_again_stays_as_it_is(store: Arc<dyn Store>) {
 /// An answer is recorded with everything that it says.
 pub async fn an_answer_settles_a_question(store: Arc<dyn Store>) {
     let task = scene::task("t", 0, "pull:pay");
-    let questions: Vec<QuestionRecord> =
-        (0..).zip(Verdict::NAMES).map(|(occurrence, _)| scene::question(&task, "t", occurrence)).collect();
-    apply(&store, Commit { tasks: vec![task], questions: questions.clone(), ..create("t", replace([])) }).await;
+    let asked_with = |(occurrence, (verdict, _)): (u32, (Verdict, _))| QuestionRecord {
+        // The deadline gives the one that says so.
+        deadline_at_ms: (verdict == Verdict::Expired).then_some(NOW_MS),
+        due_at_ms: Some(NOW_MS),
+        ..scene::question(&task, "t", occurrence)
+    };
+    let questions: Vec<QuestionRecord> = (0..).zip(Verdict::NAMES).map(asked_with).collect();
+    apply(&store, Commit { tasks: vec![task.clone()], questions: questions.clone(), ..create("t", replace([])) }).await;
     for (question, (verdict, _)) in questions.iter().zip(Verdict::NAMES) {
         let answer = Answer { verdict, ..scene::answer("cli:ana", json!({ "verdict": verdict.name(), "n": null })) };
-        let settlement = Settlement::Answer { question: question.id.clone(), answer: answer.clone() };
+        let settlement = Settlement::Answer {
+            question: question.id.clone(),
+            answer: answer.clone(),
+            proceedings: scene::proceedings(1),
+        };
         apply(&store, Commit { settlements: vec![settlement], ..update("t", 1) }).await;
-        let expected = QuestionRecord { status: QuestionStatus::Answered, answer: Some(answer), ..question.clone() };
+        let expected = QuestionRecord {
+            status: QuestionStatus::Answered,
+            answer: Some(answer),
+            proceedings: *scene::proceedings(1),
+            due_at_ms: None,
+            ..question.clone()
+        };
         assert_eq!(asked(&store, question).await, expected);
     }
     assert!(head(&store, "t").await.questions.iter().all(|question| question.status == QuestionStatus::Answered));

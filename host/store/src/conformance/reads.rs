@@ -117,6 +117,6 @@ pub async fn commits_are_counted_when_applied(store: Arc<dyn Store>) {
     assert_eq!(store.put_contents(vec![Content { digest: Digest::of_bytes(&bytes), bytes }]).await, Ok(()));
     let counted = store.statistics();
     assert_eq!((counted.commits, counted.transactions), (2, 2), "one after the other: nothing to share");
-    assert_eq!(store.delete_thread(&thread("t"), Epoch(1)).await, Ok(()));
+    assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Ok(()));
     assert_eq!(store.statistics().commits, 2);
 }

@@ -224,7 +224,7 @@ pub async fn operations_outlive_their_checkpoints(store: Arc<dyn Store>) {
 pub async fn what_is_left_can_be_deleted(store: Arc<dyn Store>) {
     long(&store, "t", 5).await;
     assert_eq!(retain(&store, "t", [5, 3]).await, 4);
-    assert_eq!(store.delete_thread(&thread("t"), Epoch(1)).await, Ok(()));
+    assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Ok(()));
     assert_eq!(store.snapshot(&thread("t"), None).await, Ok(None));
     long(&store, "t", 1).await;
     assert_eq!(values_at(&store, "t", 1).await, json!({ "log": [1], "n": 1, "first": "stays" }));

@@ -3,20 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use holdpoint_graph::actor::Actor;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{
-    ChannelName, CheckpointId, ConnectorName, Epoch, GraphName, Namespace, NodeName, OperationId, QuestionId, TaskId,
-    ThreadId,
+    ChannelName, CheckpointId, ConnectorName, Epoch, GraphName, Namespace, NodeName, OperationId, QuestionId, RunId,
+    TaskId, Tenant, ThreadId,
 };
 use holdpoint_graph::nodes::{Answer, EffectMode, Verdict};
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState, Scope};
 use holdpoint_graph::state::{Change, Patch};
 use serde_json::{Map, Value, json};
 
+use crate::approvals::{DeadlineGuard, Proceedings, QuestionChange};
+use crate::audit::AuditEntry;
 use crate::records::{
     CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, Snapshot, Source, TaskRecord,
     TaskStatus, ThreadError, ThreadStatus, Trigger,
 };
+use crate::runs::{RunRecord, RunStatus, RunUpdate};
 use crate::store::{Claim, Commit, Expect, HistoryFilter, NewThread, Store};
 
 /// The moment at which everything happens.
@@ -104,6 +108,7 @@ pub fn create(name: &str, patch: Patch) -> Commit {
             lineage: thread(name),
             graph: graph(),
             graph_name: GraphName::parse("refund").expect("invariant: a valid graph name"),
+            tenant: Tenant::default(),
         }),
         claim: Some(claim("first")),
         checkpoints: vec![new_checkpoint(0, None, patch)],
@@ -174,6 +179,11 @@ pub fn question_id(task: &TaskRecord, name: &str, occurrence: u32) -> QuestionId
     QuestionId::derive(&thread(name), &task.checkpoint, &task.id, occurrence, &Digest::of_json(&payload(occurrence)))
 }
 
+/// Proceedings after so many changes.
+pub fn proceedings(version: u32) -> Box<Proceedings> {
+    Box::new(Proceedings { version, ..Proceedings::default() })
+}
+
 /// A pending question of a task.
 pub fn question(task: &TaskRecord, name: &str, occurrence: u32) -> QuestionRecord {
     let payload = payload(occurrence);
@@ -189,6 +199,8 @@ pub fn question(task: &TaskRecord, name: &str, occurrence: u32) -> QuestionRecor
         policy: json!({}),
         asked_at_ms: NOW_MS,
         deadline_at_ms: None,
+        due_at_ms: None,
+        proceedings: Proceedings::default(),
         status: QuestionStatus::Pending,
         answer: None,
     }
@@ -205,7 +217,84 @@ pub fn answer(by: &str, value: Value) -> Answer {
 
 /// An answer to a question.
 pub fn settle(question: &QuestionRecord, by: &str) -> Settlement {
-    Settlement::Answer { question: question.id.clone(), answer: answer(by, json!({ "approved": true })) }
+    Settlement::Answer {
+        question: question.id.clone(),
+        answer: answer(by, json!({ "approved": true })),
+        proceedings: proceedings(question.proceedings.version + 1),
+    }
+}
+
+/// Something said of a pending question that leaves it pending: one change more of its proceedings.
+pub fn change(name: &str, question: &QuestionRecord) -> QuestionChange {
+    QuestionChange {
+        thread: thread(name),
+        question: question.id.clone(),
+        proceedings: Proceedings { version: question.proceedings.version + 1, ..question.proceedings.clone() },
+        due_at_ms: question.due_at_ms,
+        guard: DeadlineGuard::Open,
+        answer: None,
+        claim: None,
+        operations: Vec::new(),
+        reply: None,
+        link: None,
+        audit: Vec::new(),
+        at_ms: NOW_MS,
+    }
+}
+
+/// A change that answers a question.
+pub fn decide(name: &str, question: &QuestionRecord, by: &str) -> QuestionChange {
+    QuestionChange { answer: Some(answer(by, json!({ "approved": true }))), ..change(name, question) }
+}
+
+/// The change of the deadline, at this moment.
+pub fn expire(name: &str, question: &QuestionRecord, at_ms: u64) -> QuestionChange {
+    let answer = Answer { verdict: Verdict::Expired, ..answer("system:deadline", Value::Null) };
+    QuestionChange { guard: DeadlineGuard::Passed, answer: Some(answer), at_ms, ..change(name, question) }
+}
+
+/// Something to put on the record, about a thread or about none.
+pub fn audit(kind: &'static str, name: Option<&str>) -> AuditEntry {
+    AuditEntry {
+        thread: name.map(thread),
+        tenant: Tenant::default(),
+        at_ms: NOW_MS,
+        actor: Actor::asserted("cli:ana"),
+        kind,
+        body: Map::from_iter([("text".to_owned(), json!("ü \" \u{0}")), ("number".to_owned(), json!(0.1))]),
+    }
+}
+
+/// The tenant of this name.
+pub fn tenant(name: &str) -> Tenant {
+    Tenant::parse(name).expect("invariant: a valid tenant")
+}
+
+/// The id of the run of this number.
+pub fn run_id(number: u64) -> RunId {
+    RunId::parse(format!("018bcfe5-6800-7000-8000-{number:012x}")).expect("invariant: a valid run id")
+}
+
+/// A pending run of a thread.
+pub fn run(name: &str, number: u64) -> RunRecord {
+    RunRecord {
+        id: run_id(number),
+        thread: thread(name),
+        tenant: Tenant::default(),
+        actor: Actor::asserted("cli:ana"),
+        status: RunStatus::Pending,
+        request: json!({ "input": { "amount": number } }),
+        metadata: Map::new(),
+        not_before_ms: NOW_MS,
+        error: None,
+        created_at_ms: NOW_MS + number,
+        updated_at_ms: NOW_MS + number,
+    }
+}
+
+/// A run's next status.
+pub fn run_update(number: u64, from: RunStatus, to: RunStatus) -> RunUpdate {
+    RunUpdate { run: run_id(number), from, to, error: None }
 }
 
 /// The key of a thread's operation.

@@ -59,7 +59,7 @@ pub async fn a_result_is_used_again_until_its_end(store: Arc<dyn Store>) {
     assert_eq!(cached(&store, "ending", NOW_MS).await, None, "its end is not part of it");
     assert_eq!(cached(&store, "ending", u64::MAX).await, None);
     assert_eq!(cached(&store, "lasting", u64::MAX).await, Some(result(json!(1))));
-    assert_eq!(store.delete_thread(&thread("t"), Epoch(1)).await, Ok(()));
+    assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Ok(()));
     assert_eq!(cached(&store, "lasting", 0).await, Some(result(json!(1))), "it is no thread's");
 }
 
@@ -120,7 +120,7 @@ pub async fn versions_come_newest_first(store: Arc<dyn Store>) {
     let other = graph("incident", "1", "g1");
     let third = graph("refund", "2", "g1");
     for stored in [&first, &component, &second, &other, &third] {
-        assert_eq!(store.put_version(stored.clone()).await, Ok(()));
+        assert_eq!(store.put_version(stored.clone(), Vec::new()).await, Ok(()));
     }
     let refund = vec![third.clone(), second.clone(), first.clone()];
     assert_eq!(store.versions(VersionKind::Graph, Some("refund")).await, Ok(refund));
@@ -133,13 +133,13 @@ pub async fn versions_come_newest_first(store: Arc<dyn Store>) {
 /// A version is one content for ever: the same again changes nothing, another is refused.
 pub async fn a_version_is_stored_once(store: Arc<dyn Store>) {
     let stored = version(VersionKind::Graph, "refund", "1", "one");
-    assert_eq!(store.put_version(stored.clone()).await, Ok(()));
+    assert_eq!(store.put_version(stored.clone(), Vec::new()).await, Ok(()));
     let again = VersionRecord { deployed_by: "cli:ben".to_owned(), gains: Vec::new(), ..stored.clone() };
-    assert_eq!(store.put_version(again).await, Ok(()));
+    assert_eq!(store.put_version(again, Vec::new()).await, Ok(()));
     let forged = VersionRecord { digest: key("two"), ..stored.clone() };
-    let outcome = store.put_version(forged).await;
+    let outcome = store.put_version(forged, Vec::new()).await;
     assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
     let late = VersionRecord { version: "2".to_owned(), deployed_at_ms: u64::MAX, ..stored.clone() };
-    assert!(matches!(store.put_version(late).await, Err(Error::Invalid(_))));
+    assert!(matches!(store.put_version(late, Vec::new()).await, Err(Error::Invalid(_))));
     assert_eq!(store.versions(VersionKind::Graph, None).await, Ok(vec![stored]));
 }

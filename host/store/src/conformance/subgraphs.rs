@@ -215,7 +215,7 @@ pub async fn an_outcome_wakes_who_waits_in_a_subgraph(store: Arc<dyn Store>) {
         let unsettled: BTreeSet<_> =
             at(&store, "t", 20).await.unsettled.into_iter().map(|found| found.key.id).collect();
         assert_eq!(unsettled, [doubt.key.id.clone()].into());
-        assert_eq!(store.exchange_operation(&doubt, settled.clone(), NOW_MS + 9).await, Ok(true));
+        assert_eq!(store.exchange_operation(&doubt, settled.clone(), NOW_MS + 9, Vec::new()).await, Ok(true));
         let status = head(&store, "t").await.thread.status;
         assert_eq!(status == ThreadStatus::Running, over.is_none(), "{over:?}");
     }

@@ -29,6 +29,8 @@ pub async fn a_new_thread_is_there_whole(store: Arc<dyn Store>) {
         owner: Some("first".to_owned()),
         lease_until_ms: NOW_MS + 60_000,
         head: scene::checkpoint(0),
+        tenant: holdpoint_graph::ids::Tenant::default(),
+        requester: None,
         error: None,
         created_at_ms: NOW_MS + 7,
         updated_at_ms: NOW_MS + 7,
@@ -51,7 +53,7 @@ pub async fn an_unknown_thread_is_not_found(store: Arc<dyn Store>) {
     assert_eq!(store.operations(&unknown).await, Ok(Vec::new()));
     assert_eq!(store.operation(&scene::operation_key("t", "op")).await, Ok(None));
     assert_eq!(store.commit(update("t", 1)).await, Err(Error::ThreadNotFound(unknown.clone())));
-    assert_eq!(store.delete_thread(&unknown, Epoch(1)).await, Err(Error::ThreadNotFound(unknown.clone())));
+    assert_eq!(store.delete_thread(&unknown, Epoch(1), Vec::new()).await, Err(Error::ThreadNotFound(unknown.clone())));
     apply(&store, create("t", replace([]))).await;
     assert_eq!(store.snapshot(&unknown, Some(&scene::checkpoint(9))).await, Ok(None), "a checkpoint that is not there");
 }
@@ -262,7 +264,7 @@ pub async fn a_deleted_thread_is_gone_but_its_operations_stay(store: Arc<dyn Sto
     apply(&store, commit).await;
     apply(&store, step("t", 1, 1, 0, scene::append("a", [json!(2)]))).await;
     apply(&store, create("other", replace([("a", json!("stays"))]))).await;
-    assert_eq!(store.delete_thread(&thread("t"), Epoch(1)).await, Ok(()));
+    assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Ok(()));
     assert_eq!(store.thread(&thread("t")).await, Ok(None));
     assert_eq!(store.snapshot(&thread("t"), Some(&scene::checkpoint(0))).await, Ok(None));
     assert_eq!(store.history(&thread("t"), &HistoryFilter::newest(9)).await, Ok(Vec::new()));
@@ -289,7 +291,7 @@ pub async fn deleting_is_guarded_by_the_epoch(store: Arc<dyn Store>) {
     apply(&store, create("t", replace([]))).await;
     for wrong in [0, 2, u64::MAX] {
         let fenced = Error::Fenced { thread: thread("t"), expected: Epoch(wrong), found: Epoch(1) };
-        assert_eq!(store.delete_thread(&thread("t"), Epoch(wrong)).await, Err(fenced));
+        assert_eq!(store.delete_thread(&thread("t"), Epoch(wrong), Vec::new()).await, Err(fenced));
     }
     assert!(store.thread(&thread("t")).await.expect("the store can be read").is_some());
 }

@@ -74,7 +74,7 @@ pub async fn a_zombie_can_neither_write_nor_remove(store: Arc<dyn Store>) {
     let commit = Commit { graph: Some(newer), ..step("t", 1, 2, 1, append("log", [json!(2)])) };
     assert_eq!(store.commit(commit).await, Err(fenced()));
     assert_eq!(store.retain(&thread("t"), Epoch(1), &[scene::checkpoint(1)]).await, Err(fenced()));
-    assert_eq!(store.delete_thread(&thread("t"), Epoch(1)).await, Err(fenced()));
+    assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Err(fenced()));
     assert_eq!((head(&store, "t").await, store.outline(&thread("t")).await), before);
 }
 
@@ -144,8 +144,8 @@ pub async fn a_version_registered_at_once_is_there_once(store: Arc<dyn Store>) {
     let (mut same, mut different) = (JoinSet::new(), JoinSet::new());
     for writer in 0..WRITERS {
         let (one, other) = (Arc::clone(&store), Arc::clone(&store));
-        same.spawn(async move { one.put_version(version("1", 7)).await });
-        different.spawn(async move { other.put_version(version("2", writer)).await.map(|()| writer) });
+        same.spawn(async move { one.put_version(version("1", 7), Vec::new()).await });
+        different.spawn(async move { other.put_version(version("2", writer), Vec::new()).await.map(|()| writer) });
     }
     for outcome in same.join_all().await {
         assert_eq!(outcome, Ok(()));

@@ -5,6 +5,11 @@
 
 mod thread;
 
+mod access;
+mod approvals;
+mod audit;
+mod runs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,12 +19,17 @@ use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, TaskId, ThreadId};
 use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState};
 
-use self::thread::{Checkpoint, Thread, count, guard};
+use self::audit::Trail;
+use self::thread::{Checkpoint, Thread, count, doubts, guard, parks};
+use crate::access::{ApiKeyRecord, LinkRecord};
+use crate::approvals::ReplyRecord;
+use crate::audit::AuditEntry;
 use crate::check;
 use crate::records::{
-    CacheRecord, CheckpointRecord, Outline, QuestionRecord, Snapshot, TaskRecord, TaskStatus, ThreadRecord,
+    CacheRecord, CheckpointRecord, Outline, QuestionRecord, Settlement, Snapshot, TaskRecord, TaskStatus, ThreadRecord,
     ThreadStatus, VersionKind, VersionRecord,
 };
+use crate::runs::{RunRecord, ThreadEntry};
 use crate::store::{
     Commit, Content, Error, Expect, HistoryFilter, Journal, OperationFilter, Statistics, Store, ThreadFilter,
 };
@@ -43,6 +53,17 @@ struct State {
     cache: BTreeMap<Digest, CacheRecord>,
     /// In order of storing.
     versions: Vec<VersionRecord>,
+    /// Questions that were asked so far.
+    asked: u64,
+    entries: BTreeMap<ThreadId, ThreadEntry>,
+    /// In order of storing.
+    runs: Vec<RunRecord>,
+    trail: Trail,
+    /// By actor and key.
+    replies: BTreeMap<(String, String), ReplyRecord>,
+    /// In order of storing.
+    keys: Vec<ApiKeyRecord>,
+    links: BTreeMap<Digest, LinkRecord>,
     commits: u64,
 }
 
@@ -139,8 +160,9 @@ impl Store for MemoryStore {
         Ok(count(before - state.cache.len()))
     }
 
-    async fn put_version(&self, version: VersionRecord) -> Result<(), Error> {
+    async fn put_version(&self, version: VersionRecord, audit: Vec<AuditEntry>) -> Result<(), Error> {
         check::version(&version)?;
+        check::audit(&audit)?;
         let mut state = self.state();
         let same = |known: &&VersionRecord| {
             (known.kind, &known.name, &known.version) == (version.kind, &version.name, &version.version)
@@ -150,7 +172,10 @@ impl Store for MemoryStore {
                 return Err(check::version_taken(&version, known.digest.as_str()));
             }
             Some(_) => {}
-            None => state.versions.push(version),
+            None => {
+                state.versions.push(version);
+                state.trail.extend(audit);
+            }
         }
         Ok(())
     }
@@ -165,15 +190,17 @@ impl Store for MemoryStore {
         let state = self.state();
         let thread = state.threads.get(thread);
         Ok(thread
-            .and_then(|thread| thread.questions.iter().find(|found| found.id == *question))
-            .map(|found| (**found).clone()))
+            .and_then(|thread| thread.questions.iter().find(|found| found.record.id == *question))
+            .map(|found| found.record.clone()))
     }
 
-    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error> {
+    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch, audit: Vec<AuditEntry>) -> Result<(), Error> {
+        check::audit(&audit)?;
         let mut state = self.state();
         let record = &state.threads.get(thread).ok_or_else(|| Error::ThreadNotFound(thread.clone()))?.record;
         guard(record, epoch)?;
         state.threads.remove(thread);
+        state.trail.extend(audit);
         Ok(())
     }
 
@@ -245,28 +272,37 @@ impl Journal for MemoryStore {
         expected: &OperationRecord,
         next: OperationRecord,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<bool, Error> {
         check::exchange(expected, &next, at_ms)?;
-        Ok(self.state().exchange(expected, next, at_ms))
+        check::audit(&audit)?;
+        Ok(self.state().exchange(expected, next, at_ms, audit))
     }
 }
 
 impl State {
     fn apply(&mut self, commit: Commit) -> Result<(), Error> {
         let stored = self.threads.get(&commit.thread);
-        let mut thread = match (&commit.expect, stored) {
+        let (mut thread, entry) = match (&commit.expect, stored) {
             (Expect::New(_), Some(_)) => return Err(Error::ThreadExists(commit.thread)),
-            (Expect::New(_), None) => Thread::create(&commit)?,
+            (Expect::New(new), None) => (Thread::create(&commit)?, self.entry_of(new, &commit)?),
             (Expect::Epoch(_), None) => return Err(Error::ThreadNotFound(commit.thread)),
             (Expect::Epoch(epoch), Some(stored)) => {
                 guard(&stored.record, *epoch)?;
                 let mut thread = stored.clone();
                 thread.update(&commit);
-                thread
+                (thread, None)
             }
         };
+        let doubts = self.doubts(&commit);
+        let mut answered = Vec::new();
         for settlement in commit.settlements {
-            thread.settle(settlement)?;
+            let revoked = match &settlement {
+                Settlement::Answer { question, .. } => Some(question.clone()),
+                Settlement::Supersede { .. } => None,
+            };
+            thread.settle(settlement, commit.at_ms)?;
+            answered.extend(revoked);
         }
         for checkpoint in commit.checkpoints {
             thread.add(checkpoint)?;
@@ -281,8 +317,12 @@ impl State {
             thread.record_task(task)?;
         }
         for question in commit.questions {
-            thread.ask(question)?;
+            self.asked += 1;
+            thread.ask(question, self.asked)?;
         }
+        let runs = self.updated_runs(&commit.thread, &commit.runs, commit.at_ms)?;
+
+        // Nothing is refused from here on.
         for operation in commit.operations {
             match self.operations.iter_mut().find(|record| record.key == operation.key) {
                 Some(record) if is_queued(&operation) && record.state != OperationState::NotSent => {}
@@ -292,26 +332,52 @@ impl State {
         }
         self.hits.extend(commit.hits);
         self.cache.extend(commit.cache.into_iter().map(|record| (record.key.clone(), record)));
+        self.replace_runs(runs);
+        self.trail.extend(commit.audit);
+        if doubts.iter().any(|task| self.is_settled(task)) {
+            // It would wait for what is settled already.
+            thread.record.status = ThreadStatus::Running;
+        }
+        for question in answered {
+            self.revoke_links(&commit.thread, &question, commit.at_ms);
+        }
+        self.entries.extend(entry.map(|entry| (commit.thread.clone(), entry)));
         self.threads.insert(commit.thread, thread);
         self.commits += 1;
         Ok(())
     }
 
+    /// The tasks that a commit parks in doubt.
+    fn doubts(&self, commit: &Commit) -> Vec<TaskRecord> {
+        let parks = matches!(commit.expect, Expect::Epoch(_)) && parks(commit);
+        let in_doubt = commit.tasks.iter().filter(|task| parks && task.status == TaskStatus::InDoubt);
+        in_doubt.cloned().collect()
+    }
+
+    /// Whether the operation that a task is in doubt about has an outcome.
+    fn is_settled(&self, task: &TaskRecord) -> bool {
+        self.operations.iter().any(|record| !is_open(&record.state) && doubts(task, &record.key))
+    }
+
     /// Whether the record was as expected and has been replaced.
-    fn exchange(&mut self, expected: &OperationRecord, next: OperationRecord, at_ms: u64) -> bool {
+    fn exchange(
+        &mut self,
+        expected: &OperationRecord,
+        next: OperationRecord,
+        at_ms: u64,
+        audit: Vec<AuditEntry>,
+    ) -> bool {
         let Some(stored) = self.operations.iter_mut().find(|record| record.key == expected.key) else { return false };
         if !is_as_expected(stored, expected) {
             return false;
         }
         if !is_open(&next.state) {
-            for thread in self.threads.values_mut().filter(|thread| thread.waits_for(&next.key)) {
-                thread.record.status = ThreadStatus::Running;
-                thread.record.owner = None;
-                thread.record.lease_until_ms = 0;
-                thread.record.updated_at_ms = at_ms;
+            for thread in self.threads.values_mut().filter(|thread| thread.doubts(&next.key)) {
+                thread.wake(at_ms);
             }
         }
         *stored = next;
+        self.trail.extend(audit);
         self.commits += 1;
         true
     }
@@ -331,7 +397,7 @@ impl State {
         tasks.sort_by(|left, right| (&left.path, &left.id).cmp(&(&right.path, &right.id)));
         let ids: BTreeSet<&TaskId> = tasks.iter().map(|task| &task.id).collect();
         let questions =
-            thread.questions.iter().filter(|question| question.checkpoint == *id).map(|question| (**question).clone());
+            thread.questions.iter().map(|question| &question.record).filter(|question| question.checkpoint == *id);
         let unsettled = self.operations_where(|record| {
             let open = matches!(record.state, OperationState::Intended | OperationState::InDoubt(_));
             open && record.thread == thread.record.id && ids.contains(&record.task)
@@ -340,7 +406,7 @@ impl State {
             thread: thread.record.clone(),
             checkpoint: checkpoint.record.clone(),
             values: checkpoint.values.clone(),
-            questions: questions.collect(),
+            questions: questions.cloned().collect(),
             unsettled,
             tasks,
             children: BTreeMap::new(),

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, TaskId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, TaskId};
 use holdpoint_graph::operation::OperationKey;
 use serde_json::{Map, Value};
 
+use crate::approvals::DeadlineGuard;
 use crate::check;
 use crate::records::{
     CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, TaskRecord, TaskStatus, ThreadRecord,
@@ -22,7 +23,17 @@ pub(super) struct Thread {
     pub(super) checkpoints: Vec<Arc<Checkpoint>>,
     pub(super) tasks: BTreeMap<CheckpointId, Arc<Tasks>>,
     /// In order of asking.
-    pub(super) questions: Vec<Arc<QuestionRecord>>,
+    pub(super) questions: Vec<Arc<Asked>>,
+    /// Something that it may wait for came while it was running: when it parks, it runs on.
+    pub(super) woken: bool,
+}
+
+/// A question.
+#[derive(Clone)]
+pub(super) struct Asked {
+    /// Its place in the order of storing, across threads.
+    pub(super) number: u64,
+    pub(super) record: QuestionRecord,
 }
 
 /// The tasks of one checkpoint.
@@ -48,11 +59,13 @@ impl Thread {
             owner: Some(claim.owner.clone()),
             lease_until_ms: commit.lease_until_ms.unwrap_or(claim.lease_until_ms),
             head: head.clone(),
+            tenant: new.tenant.clone(),
+            requester: commit.requester.clone(),
             error: commit.error.clone(),
             created_at_ms: commit.at_ms,
             updated_at_ms: commit.at_ms,
         };
-        Ok(Self { record, checkpoints: Vec::new(), tasks: BTreeMap::new(), questions: Vec::new() })
+        Ok(Self { record, checkpoints: Vec::new(), tasks: BTreeMap::new(), questions: Vec::new(), woken: false })
     }
 
     pub(super) fn update(&mut self, commit: &Commit) {
@@ -72,24 +85,67 @@ impl Thread {
         if let Some(head) = &commit.head {
             record.head = head.clone();
         }
-        record.status = commit.status;
         record.error = commit.error.clone();
         record.updated_at_ms = commit.at_ms;
+        if commit.requester.is_some() {
+            record.requester = commit.requester.clone();
+            // New input takes the place of what it waited for.
+            self.woken &= commit.head.is_none();
+        }
+        record.status = if parks(commit) && self.woken { ThreadStatus::Running } else { commit.status };
+        if parks(commit) || matches!(commit.status, ThreadStatus::Done | ThreadStatus::Failed) {
+            self.woken = false;
+        }
     }
 
-    pub(super) fn settle(&mut self, settlement: Settlement) -> Result<(), Error> {
-        let (id, status, answer) = match settlement {
-            Settlement::Answer { question, answer } => (question, QuestionStatus::Answered, Some(answer)),
-            Settlement::Supersede { question } => (question, QuestionStatus::Superseded, None),
-        };
-        let Some(question) = self.questions.iter_mut().find(|question| question.id == id) else {
-            return Err(Error::QuestionNotFound { thread: self.record.id.clone(), question: id });
-        };
-        if question.status != QuestionStatus::Pending {
-            return Err(Error::QuestionSettled(Box::new((**question).clone())));
+    pub(super) fn settle(&mut self, settlement: Settlement, at_ms: u64) -> Result<(), Error> {
+        match settlement {
+            Settlement::Answer { question, answer, proceedings } => {
+                let guard = DeadlineGuard::of(answer.verdict);
+                let stored = self.pending(&question)?;
+                check::say(&stored.record, guard, &proceedings, at_ms)?;
+                stored.record.proceedings = *proceedings;
+                stored.record.status = QuestionStatus::Answered;
+                stored.record.answer = Some(answer);
+                stored.record.due_at_ms = None;
+            }
+            Settlement::Supersede { question } => {
+                let stored = self.pending(&question)?;
+                stored.record.status = QuestionStatus::Superseded;
+                stored.record.due_at_ms = None;
+            }
         }
-        *question = Arc::new(QuestionRecord { status, answer, ..(**question).clone() });
         Ok(())
+    }
+
+    /// A question to change.
+    pub(super) fn pending(&mut self, id: &QuestionId) -> Result<&mut Asked, Error> {
+        let Some(question) = self.questions.iter_mut().find(|question| question.record.id == *id) else {
+            return Err(Error::QuestionNotFound { thread: self.record.id.clone(), question: id.clone() });
+        };
+        if question.record.status == QuestionStatus::Pending {
+            Ok(Arc::make_mut(question))
+        } else {
+            Err(Error::QuestionSettled(Box::new(question.record.clone())))
+        }
+    }
+
+    /// Makes it running and nobody's, or remembers that it is to be when it parks; whether either was done.
+    pub(super) fn wake(&mut self, at_ms: u64) -> bool {
+        match self.record.status {
+            ThreadStatus::Interrupted => {
+                self.record.status = ThreadStatus::Running;
+                self.record.owner = None;
+                self.record.lease_until_ms = 0;
+                self.record.updated_at_ms = at_ms;
+                true
+            }
+            ThreadStatus::Running => {
+                self.woken = true;
+                true
+            }
+            ThreadStatus::Done | ThreadStatus::Failed => false,
+        }
     }
 
     pub(super) fn add(&mut self, new: NewCheckpoint) -> Result<(), Error> {
@@ -144,7 +200,7 @@ impl Thread {
         let before = self.checkpoints.len();
         self.checkpoints.retain(|checkpoint| kept.contains(&checkpoint.record.id));
         self.tasks.retain(|checkpoint, _| kept.contains(checkpoint));
-        self.questions.retain(|question| kept.contains(&question.checkpoint));
+        self.questions.retain(|question| kept.contains(&question.record.checkpoint));
         Ok(count(before - self.checkpoints.len()))
     }
 
@@ -166,30 +222,21 @@ impl Thread {
         self.tasks.get(checkpoint).into_iter().flat_map(|tasks| tasks.values()).map(|task| &**task)
     }
 
-    pub(super) fn ask(&mut self, question: QuestionRecord) -> Result<(), Error> {
+    pub(super) fn ask(&mut self, question: QuestionRecord, number: u64) -> Result<(), Error> {
         self.require_checkpoint(&question.checkpoint, "a question's checkpoint")?;
-        if self.questions.iter().any(|known| known.id == question.id) {
+        if self.questions.iter().any(|known| known.record.id == question.id) {
             return Ok(());
         }
         if !self.tasks.get(&question.checkpoint).is_some_and(|tasks| tasks.contains_key(&question.task)) {
             return Err(Error::Invalid(format!("the task of question {} is not stored", question.id)));
         }
-        self.questions.push(Arc::new(question));
+        self.questions.push(Arc::new(Asked { number, record: question }));
         Ok(())
     }
 
-    /// Whether it is interrupted with a task in doubt about this operation at its head, or in a subgraph that runs from there.
-    pub(super) fn waits_for(&self, key: &OperationKey) -> bool {
-        let in_doubt = |task: &TaskRecord| {
-            let details = task.error.as_ref().and_then(|error| error.details.as_ref());
-            let member = |name| details.and_then(|details| details.get(name)).and_then(Value::as_str);
-            task.status == TaskStatus::InDoubt
-                && member("scope") == Some(&key.scope.to_text())
-                && member("connector") == Some(key.connector.as_str())
-                && member("operation_id") == Some(key.id.as_str())
-        };
-        self.record.status == ThreadStatus::Interrupted
-            && self.live().into_iter().any(|checkpoint| self.tasks_of(checkpoint).any(in_doubt))
+    /// Whether it has a task in doubt about this operation at its head, or in a subgraph that runs from there.
+    pub(super) fn doubts(&self, key: &OperationKey) -> bool {
+        self.live().into_iter().any(|checkpoint| self.tasks_of(checkpoint).any(|task| doubts(task, key)))
     }
 
     pub(super) fn checkpoint(&self, id: &CheckpointId) -> Option<&Arc<Checkpoint>> {
@@ -200,6 +247,21 @@ impl Thread {
     pub(super) fn require_checkpoint(&self, id: &CheckpointId, what: &str) -> Result<&Arc<Checkpoint>, Error> {
         self.checkpoint(id).ok_or_else(|| check::not_stored(what, id))
     }
+}
+
+/// Whether a commit gives the thread back until something happens.
+pub(super) fn parks(commit: &Commit) -> bool {
+    commit.release && commit.status == ThreadStatus::Interrupted
+}
+
+/// Whether a task is in doubt about this operation.
+pub(super) fn doubts(task: &TaskRecord, key: &OperationKey) -> bool {
+    let details = task.error.as_ref().and_then(|error| error.details.as_ref());
+    let member = |name| details.and_then(|details| details.get(name)).and_then(Value::as_str);
+    task.status == TaskStatus::InDoubt
+        && member("scope") == Some(&key.scope.to_text())
+        && member("connector") == Some(key.connector.as_str())
+        && member("operation_id") == Some(key.id.as_str())
 }
 
 pub(super) fn guard(record: &ThreadRecord, expected: Epoch) -> Result<(), Error> {

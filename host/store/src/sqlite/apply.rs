@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, Namespace, ThreadId};
 use rusqlite::params;
+use serde_json::Value;
 
 use super::commit_rows::{CheckpointRow, CommitRows, QuestionRow, SettlementRow, TaskRow};
 use super::failure::{Failure, Result, is_foreign_key_violation};
@@ -13,8 +14,9 @@ use super::forms::{self, FORMAT};
 use super::rows::{self, integer};
 use super::session::Session;
 use super::values::{self, Versions};
-use super::{journal, shared, statements};
+use super::{approvals, journal, runs, shared, statements, trail};
 use crate::check;
+use crate::records::{TaskStatus, ThreadStatus};
 use crate::store::{Error, Expect};
 
 /// Applies a commit, in the order of its fields.
@@ -46,7 +48,11 @@ pub(super) fn commit(session: &Session, rows: &CommitRows) -> Result<()> {
     for row in &rows.cache {
         shared::cache(session, row)?;
     }
-    Ok(())
+    for row in &rows.runs {
+        runs::update(session, row, Some(&rows.thread), rows.at_ms)?;
+    }
+    trail::extend(session, &rows.audit)?;
+    writing.run_on(rows)
 }
 
 /// The commit's thread, once the commit has shown its right to write it.
@@ -88,11 +94,15 @@ fn fence<'a>(session: &'a Session, rows: &CommitRows) -> Result<Writing<'a>> {
                 FORMAT,
                 rows.at_ms,
                 integer(new.epoch.0),
+                new.tenant.as_str(),
+                rows.requester,
             ];
             if session.execute(statements::THREAD_INSERT, parameters)? == 0 {
                 return Err(Error::ThreadExists(rows.thread.clone()).into());
             }
-            (session.key_inserted(), versions_wanted)
+            let key = session.key_inserted();
+            runs::entry_of(session, &rows.thread, new, rows.at_ms)?;
+            (key, versions_wanted)
         }
         Expect::Epoch(epoch) => {
             let parameters = params![
@@ -109,6 +119,7 @@ fn fence<'a>(session: &'a Session, rows: &CommitRows) -> Result<Writing<'a>> {
                 versions_wanted,
                 rows.at_ms,
                 rows.graph.as_ref().map(Digest::as_str),
+                rows.requester,
             ];
             let updated = session.first(statements::THREAD_UPDATE, parameters, |row| {
                 Ok((row.get("thread_key")?, row.get("version_last")?))
@@ -136,17 +147,48 @@ pub(super) fn not_ours(session: &Session, thread: &ThreadId, expected: Epoch) ->
 impl Writing<'_> {
     fn settle(&self, rows: &CommitRows, settlement: &SettlementRow) -> Result<()> {
         let question = settlement.question.as_str();
-        let parameters = params![self.thread, question, settlement.status.name(), settlement.answer, FORMAT];
-        if self.session.execute(statements::QUESTION_SETTLE, parameters)? == 1 {
-            return Ok(());
+        let answer = settlement.answer.as_ref();
+        let parameters = params![
+            self.thread,
+            question,
+            settlement.status.name(),
+            answer.map(|answer| answer.text.as_str()),
+            FORMAT,
+            answer.map(|answer| answer.proceedings.version),
+            answer.and_then(|answer| answer.said.as_deref()),
+            answer.map(|answer| approvals::guard_name(answer.guard)),
+            rows.at_ms,
+        ];
+        if self.session.execute(statements::QUESTION_SETTLE, parameters)? == 0 {
+            let found =
+                self.session.first(statements::QUESTION_SELECT, params![self.thread, question], rows::question)?;
+            let said = answer.map(|answer| (answer.guard, &*answer.proceedings));
+            return Err(approvals::refusal(&rows.thread, &settlement.question, found, said, rows.at_ms));
         }
-        match self.session.first(statements::QUESTION_SELECT, params![self.thread, question], rows::question)? {
-            Some(winner) => Err(Error::QuestionSettled(Box::new(winner)).into()),
-            None => {
-                Err(Error::QuestionNotFound { thread: rows.thread.clone(), question: settlement.question.clone() }
-                    .into())
+        if answer.is_some() {
+            approvals::revoke_links(self.session, &rows.thread, &settlement.question, rows.at_ms)?;
+        }
+        Ok(())
+    }
+
+    /// A thread that is parked with doubts of which one is settled already would wait for what has come: it runs on.
+    fn run_on(&self, rows: &CommitRows) -> Result<()> {
+        let parks = matches!(rows.expect, Expect::Epoch(_)) && rows.release && rows.status == ThreadStatus::Interrupted;
+        let in_doubt = rows.tasks.iter().filter(|row| parks && row.record.status == TaskStatus::InDoubt);
+        for row in in_doubt {
+            let details = row.record.error.as_ref().and_then(|error| error.details.as_ref());
+            let member = |name: &str| details.and_then(|details| details.get(name)).and_then(Value::as_str);
+            let (Some(scope), Some(connector), Some(id)) =
+                (member("scope"), member("connector"), member("operation_id"))
+            else {
+                continue;
+            };
+            if journal::is_settled(self.session, scope, connector, id)? {
+                self.session.execute(statements::THREAD_RUN_ON, params![self.thread])?;
+                break;
             }
         }
+        Ok(())
     }
 
     fn checkpoint(&mut self, row: &CheckpointRow) -> Result<()> {
@@ -283,6 +325,9 @@ impl Writing<'_> {
             row.answer_schema,
             row.policy,
             row.payload,
+            record.due_at_ms.map(integer),
+            record.proceedings.version,
+            row.proceedings,
         ];
         match self.session.execute(statements::QUESTION_INSERT, parameters) {
             Ok(_) => Ok(()),

@@ -37,7 +37,9 @@ fn write(session: &super::session::Session, count: usize) -> Result<Duration> {
             None::<String>,
             1,
             1_700_000_000_000_i64,
-            1
+            1,
+            "default",
+            None::<String>
         ],
     )?;
     let begun = Instant::now();
@@ -59,6 +61,7 @@ fn write(session: &super::session::Session, count: usize) -> Result<Duration> {
                     1,
                     1,
                     1_700_000_000_000_i64,
+                    None::<String>,
                     None::<String>
                 ],
                 |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),

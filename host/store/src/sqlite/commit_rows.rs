@@ -7,11 +7,14 @@ use holdpoint_graph::operation::{OperationHit, OperationRecord};
 use holdpoint_graph::state::Change;
 use serde_json::Value;
 
-use super::forms;
 use super::rows::{integer, operation_outcome};
+use super::{forms, proceedings};
+use crate::approvals::{DeadlineGuard, Proceedings};
+use crate::audit::AuditEntry;
 use crate::records::{
     CacheRecord, CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, TaskRecord, ThreadStatus,
 };
+use crate::runs::RunUpdate;
 use crate::store::{Claim, Commit, Expect};
 
 /// A commit as the writer applies it. Records keep their place beside the texts made of them: they are moved, not copied.
@@ -30,6 +33,9 @@ pub(super) struct CommitRows {
     pub(super) operations: Vec<OperationRow>,
     pub(super) hits: Vec<OperationHit>,
     pub(super) cache: Vec<CacheRow>,
+    pub(super) runs: Vec<RunUpdateRow>,
+    pub(super) requester: Option<String>,
+    pub(super) audit: Vec<AuditEntry>,
     pub(super) status: ThreadStatus,
     pub(super) error: Option<String>,
     pub(super) at_ms: i64,
@@ -38,7 +44,14 @@ pub(super) struct CommitRows {
 pub(super) struct SettlementRow {
     pub(super) question: QuestionId,
     pub(super) status: QuestionStatus,
-    pub(super) answer: Option<String>,
+    pub(super) answer: Option<AnswerRow>,
+}
+
+pub(super) struct AnswerRow {
+    pub(super) text: String,
+    pub(super) guard: DeadlineGuard,
+    pub(super) proceedings: Box<Proceedings>,
+    pub(super) said: Option<String>,
 }
 
 pub(super) struct CheckpointRow {
@@ -80,6 +93,12 @@ pub(super) struct QuestionRow {
     pub(super) answer_schema: Option<String>,
     pub(super) policy: String,
     pub(super) answer: Option<String>,
+    pub(super) proceedings: Option<String>,
+}
+
+pub(super) struct RunUpdateRow {
+    pub(super) update: RunUpdate,
+    pub(super) error: Option<String>,
 }
 
 pub(super) struct OperationRow {
@@ -101,11 +120,12 @@ pub(super) struct ExchangeRows {
     pub(super) expected: OperationRecord,
     pub(super) next: OperationRow,
     pub(super) at_ms: i64,
+    pub(super) audit: Vec<AuditEntry>,
 }
 
 impl ExchangeRows {
-    pub(super) fn new(expected: OperationRecord, next: OperationRecord, at_ms: u64) -> Self {
-        Self { expected, next: operation(next), at_ms: integer(at_ms) }
+    pub(super) fn new(expected: OperationRecord, next: OperationRecord, at_ms: u64, audit: Vec<AuditEntry>) -> Self {
+        Self { expected, next: operation(next), at_ms: integer(at_ms), audit }
     }
 }
 
@@ -126,6 +146,9 @@ impl CommitRows {
             operations: commit.operations.into_iter().map(operation).collect(),
             hits: commit.hits,
             cache: commit.cache.into_iter().map(cache).collect(),
+            runs: commit.runs.into_iter().map(run_update).collect(),
+            requester: commit.requester,
+            audit: commit.audit,
             status: commit.status,
             error: commit.error.as_ref().map(forms::write_error),
             at_ms: integer(commit.at_ms),
@@ -141,8 +164,14 @@ impl CommitRows {
 
 fn settlement(settlement: Settlement) -> SettlementRow {
     match settlement {
-        Settlement::Answer { question, answer } => {
-            SettlementRow { question, status: QuestionStatus::Answered, answer: Some(forms::write_answer(&answer)) }
+        Settlement::Answer { question, answer, proceedings } => {
+            let answer = AnswerRow {
+                text: forms::write_answer(&answer),
+                guard: DeadlineGuard::of(answer.verdict),
+                said: proceedings::write(&proceedings),
+                proceedings,
+            };
+            SettlementRow { question, status: QuestionStatus::Answered, answer: Some(answer) }
         }
         Settlement::Supersede { question } => {
             SettlementRow { question, status: QuestionStatus::Superseded, answer: None }
@@ -184,6 +213,7 @@ fn question(record: QuestionRecord) -> QuestionRow {
         answer_schema: record.answer_schema.as_ref().map(forms::write),
         policy: forms::write(&record.policy),
         answer: record.answer.as_ref().map(forms::write_answer),
+        proceedings: proceedings::write(&record.proceedings),
         record,
     }
 }
@@ -196,7 +226,11 @@ fn cache(record: CacheRecord) -> CacheRow {
     }
 }
 
-fn operation(record: OperationRecord) -> OperationRow {
+pub(super) fn run_update(update: RunUpdate) -> RunUpdateRow {
+    RunUpdateRow { error: update.error.as_ref().map(forms::write_error), update }
+}
+
+pub(super) fn operation(record: OperationRecord) -> OperationRow {
     OperationRow {
         scope: record.key.scope.to_text(),
         request: forms::write(&record.request),

@@ -7,9 +7,9 @@ use rusqlite::{params, params_from_iter};
 use super::commit_rows::{ExchangeRows, OperationRow};
 use super::failure::Result;
 use super::forms::FORMAT;
-use super::rows::integer;
+use super::rows::{self, integer};
 use super::session::Session;
-use super::statements;
+use super::{statements, trail};
 
 /// Stores an operation as it stands now.
 pub(super) fn operation(session: &Session, row: &OperationRow) -> Result<()> {
@@ -18,21 +18,36 @@ pub(super) fn operation(session: &Session, row: &OperationRow) -> Result<()> {
 }
 
 /// Replaces an operation's record if it is as expected, and wakes the threads that waited for its outcome; whether it was.
-pub(super) fn exchange(session: &Session, rows: &ExchangeRows) -> Result<bool> {
-    let row = &rows.next;
-    let parameters = columns(row).into_iter().chain(expectation(&rows.expected));
+pub(super) fn exchange(session: &Session, exchange: &ExchangeRows) -> Result<bool> {
+    let row = &exchange.next;
+    let parameters = columns(row).into_iter().chain(expectation(&exchange.expected));
     if session.execute(statements::OPERATION_EXCHANGE, params_from_iter(parameters))? == 0 {
         return Ok(false);
     }
     match row.record.state {
         OperationState::Completed(_) | OperationState::Failed(_) | OperationState::NotSent => {
             let key = &row.record.key;
-            let parameters = params![row.scope, key.connector.as_str(), key.id.as_str(), rows.at_ms];
+            let parameters = params![row.scope, key.connector.as_str(), key.id.as_str(), exchange.at_ms];
             session.execute(statements::THREADS_WAKE, parameters)?;
         }
         OperationState::Intended | OperationState::Queued { .. } | OperationState::InDoubt(_) => {}
     }
+    trail::extend(session, &exchange.audit)?;
     Ok(true)
+}
+
+/// Stores an operation unless one is there under its key.
+pub(super) fn queue_once(session: &Session, row: &OperationRow) -> Result<()> {
+    session.execute(statements::OPERATION_INSERT, params_from_iter(columns(row)))?;
+    Ok(())
+}
+
+/// Whether an operation is there and has an outcome.
+pub(super) fn is_settled(session: &Session, scope: &str, connector: &str, id: &str) -> Result<bool> {
+    let settled = session.first(statements::OPERATION_STATE, params![scope, connector, id], |row| {
+        Ok(matches!(rows::text(row, "state")?, "completed" | "failed" | "not-sent"))
+    })?;
+    Ok(settled.unwrap_or(false))
 }
 
 /// Stores a hit.

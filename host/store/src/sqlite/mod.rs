@@ -10,11 +10,13 @@
 //! * `writer`: the one thread that writes; `commit_rows`: a commit as it gets it; `apply`, `journal`: what it does with it; `retention`,
 //!   `shared`: its other work.
 //! * `reader`: the threads that read; `reads`: what they do.
+//! * `approvals`, `runs`, `trail`, `access`: the other traits, with their writes and reads.
 //! * `values`: channel values, of which only changes are stored.
-//! * [`baseline`]: the raw cost of a superstep, for `bench`.
-//! * `rows`, `forms`: rows and the JSON in them, to and from records; `failure`: SQLite's errors as the store's.
+//! * [`baseline`]: the raw cost of a superstep; [`filling`]: a store with a million threads. Both for `bench`.
+//! * `rows`, `forms`, `proceedings`: rows and the JSON in them, to and from records; `failure`: SQLite's errors as the store's.
 
 pub mod baseline;
+pub mod filling;
 
 mod open;
 mod schema;
@@ -32,10 +34,16 @@ mod writer;
 mod reader;
 mod reads;
 
+mod access;
+mod approvals;
+mod runs;
+mod trail;
+
 mod values;
 
 mod failure;
 mod forms;
+mod proceedings;
 mod rows;
 
 use std::path::Path;
@@ -48,7 +56,9 @@ use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 
 use self::commit_rows::{CommitRows, ExchangeRows};
 use self::reader::Readers;
-use self::writer::{Done, Work, Writer};
+use self::session::Session;
+use self::writer::{Done, Other, Work, Writer};
+use crate::audit::AuditEntry;
 use crate::check;
 use crate::records::{Outline, QuestionRecord, Snapshot, ThreadRecord, VersionKind, VersionRecord};
 use crate::store::{Commit, Content, Error, HistoryFilter, Journal, OperationFilter, Statistics, Store, ThreadFilter};
@@ -98,6 +108,23 @@ impl SqliteStore {
         let writer = Writer::start(open::writer(&path, &options)?)?;
         let readers = Readers::start(&path, &options)?;
         Ok(Self { readers, writer })
+    }
+
+    /// Does a write with a result of its own, which counts as a commit or not.
+    async fn write<T: Send + 'static>(
+        &self,
+        counts: bool,
+        write: impl Fn(&Session) -> failure::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        // The writer's answer to all is the same, so the result takes a way of its own. It is there before that answer is.
+        let (sender, results) = std::sync::mpsc::channel();
+        let write = move |session: &Session| {
+            // One that was undone and done again leaves two: the last counts.
+            let _ = sender.send(write(session)?);
+            Ok(())
+        };
+        self.writer.submit(Work::Other(Other { counts, write: Box::new(write) })).await?;
+        results.try_iter().last().ok_or_else(|| Error::Unavailable("the store's writer has ended".to_owned()))
     }
 }
 
@@ -151,9 +178,10 @@ impl Store for SqliteStore {
         self.writer.submit(Work::ClearCache(now_ms)).await.map(Done::count)
     }
 
-    async fn put_version(&self, version: VersionRecord) -> Result<(), Error> {
+    async fn put_version(&self, version: VersionRecord, audit: Vec<AuditEntry>) -> Result<(), Error> {
         check::version(&version)?;
-        self.writer.submit(Work::PutVersion(Box::new(version))).await.map(drop)
+        check::audit(&audit)?;
+        self.writer.submit(Work::PutVersion(Box::new(version), audit)).await.map(drop)
     }
 
     async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error> {
@@ -166,8 +194,9 @@ impl Store for SqliteStore {
         self.readers.read(move |session| reads::question(session, &thread, &question)).await
     }
 
-    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error> {
-        self.writer.submit(Work::DeleteThread(thread.clone(), epoch)).await.map(drop)
+    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch, audit: Vec<AuditEntry>) -> Result<(), Error> {
+        check::audit(&audit)?;
+        self.writer.submit(Work::DeleteThread(thread.clone(), epoch, audit)).await.map(drop)
     }
 
     async fn put_contents(&self, contents: Vec<Content>) -> Result<(), Error> {
@@ -222,9 +251,11 @@ impl Journal for SqliteStore {
         expected: &OperationRecord,
         next: OperationRecord,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<bool, Error> {
         check::exchange(expected, &next, at_ms)?;
-        let rows = ExchangeRows::new(expected.clone(), next, at_ms);
+        check::audit(&audit)?;
+        let rows = ExchangeRows::new(expected.clone(), next, at_ms, audit);
         self.writer.submit(Work::Exchange(Box::new(rows))).await.map(|done| done == Done::Applied)
     }
 }

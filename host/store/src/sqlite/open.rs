@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::SqliteOptions;
@@ -32,7 +33,15 @@ pub(super) fn reader(path: &Path, options: &SqliteOptions) -> Result<Session> {
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(Duration::from_millis(options.busy_timeout_ms))?;
     connection.pragma_update(None, "query_only", true)?;
+    compile_once(&connection)?;
     Ok(Session::new(connection))
+}
+
+/// Plans do not depend on what is bound. Otherwise SQLite compiles a statement anew for each use, where a look at a parameter might have shown it
+/// that a partial index serves too.
+fn compile_once(connection: &Connection) -> Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Session> {
@@ -107,6 +116,7 @@ fn configure(connection: &Connection, options: &SqliteOptions) -> Result<()> {
     let synchronous = if options.synchronous_full { 2 } else { 1 };
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    compile_once(connection)?;
     // What savepoints may have to undo is small.
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))?;

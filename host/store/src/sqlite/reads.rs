@@ -11,6 +11,7 @@ use serde_json::Map;
 
 use super::failure::{Failure, Result};
 use super::forms::Details;
+use super::rows::bound;
 use super::session::Session;
 use super::values::{Values, Versions};
 use super::{forms, rows, statements};
@@ -249,10 +250,6 @@ fn with_children(session: &Session, thread: i64, record: &ThreadRecord, snapshot
     Ok(snapshot)
 }
 
-fn bound(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -318,5 +315,30 @@ mod tests {
         let (count, found) = statements(&session, |session, thread| history(session, thread, &none));
         assert_eq!((count, found.len()), (3, 0));
         assert_eq!(statements(&session, outline).0, 3);
+    }
+
+    #[tokio::test]
+    async fn a_snapshots_statements_are_compiled_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("store.db");
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, SqliteOptions::default()).expect("opens"));
+        let session = open::reader(&path, &SqliteOptions::default()).expect("opens");
+        apply(&store, create("t", append("log", [json!(0)]))).await;
+        for number in 1..=3 {
+            let task = scene::task("t", number - 1, "pull:a");
+            let commit = step("t", 1, number, number - 1, append("log", [json!(number)]));
+            apply(&store, Commit { tasks: vec![task], ..commit }).await;
+            assert!(snapshot(&session, &scene::thread("t"), None).expect("the store can be read").is_some());
+        }
+        for sql in [
+            statements::THREAD_SELECT,
+            statements::CHECKPOINT_SELECT,
+            statements::VALUE_CHAINS,
+            statements::TASKS,
+            statements::QUESTIONS,
+            statements::OPERATIONS_UNSETTLED,
+        ] {
+            assert_eq!(session.compiled_again(sql), 0, "{sql}");
+        }
     }
 }

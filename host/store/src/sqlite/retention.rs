@@ -7,13 +7,14 @@ use super::apply::not_ours;
 use super::failure::Result;
 use super::rows::{self, integer};
 use super::session::Session;
-use super::{forms, statements};
+use super::{forms, statements, trail};
+use crate::audit::AuditEntry;
 use crate::check;
 
 /// Removes a thread; what only it holds goes with it by foreign keys.
-pub(super) fn delete_thread(session: &Session, thread: &ThreadId, epoch: Epoch) -> Result<()> {
+pub(super) fn delete_thread(session: &Session, thread: &ThreadId, epoch: Epoch, audit: &[AuditEntry]) -> Result<()> {
     if session.execute(statements::THREAD_DELETE, params![thread.as_str(), integer(epoch.0)])? == 1 {
-        Ok(())
+        trail::extend(session, audit)
     } else {
         Err(not_ours(session, thread, epoch))
     }

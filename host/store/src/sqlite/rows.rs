@@ -10,6 +10,7 @@ use rusqlite::Row;
 
 use super::failure::{Failure, Result};
 use super::forms::{self, Details};
+use super::proceedings;
 use crate::records::{
     CheckpointRecord, QuestionRecord, QuestionStatus, Source, TaskRecord, TaskStatus, ThreadRecord, ThreadStatus,
     VersionKind, VersionRecord,
@@ -27,6 +28,8 @@ pub(super) fn thread(row: &Row<'_>) -> Result<ThreadRecord> {
         owner: row.get("owner")?,
         lease_until_ms: unsigned(row, "lease_until_ms")?,
         head: id(row, "head")?,
+        tenant: id(row, "tenant")?,
+        requester: row.get("requester")?,
         error: optional_text(row, "error")?.map(forms::read_error).transpose()?,
         created_at_ms: unsigned(row, "created_at_ms")?,
         updated_at_ms: unsigned(row, "updated_at_ms")?,
@@ -124,6 +127,8 @@ pub(super) fn question(row: &Row<'_>) -> Result<QuestionRecord> {
         policy: forms::read(text(row, "policy")?)?,
         asked_at_ms: unsigned(row, "asked_at_ms")?,
         deadline_at_ms: optional_unsigned(row, "deadline_at_ms")?,
+        due_at_ms: optional_unsigned(row, "due_at_ms")?,
+        proceedings: proceedings::read(count(row, "proceedings_version")?, optional_text(row, "proceedings")?)?,
         status: name(row, "status", QuestionStatus::parse)?,
         answer: optional_text(row, "answer")?.map(forms::read_answer).transpose()?,
     })
@@ -194,6 +199,11 @@ pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Most rows that are wanted, as a statement takes it.
+pub(super) fn bound(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// A number of rows.
 pub(super) fn counted(rows: usize) -> u64 {
     u64::try_from(rows).unwrap_or(u64::MAX)
@@ -203,32 +213,32 @@ pub(super) fn text<'row>(row: &'row Row<'_>, column: &str) -> Result<&'row str> 
     Ok(row.get_ref(column)?.as_str()?)
 }
 
-fn optional_text<'row>(row: &'row Row<'_>, column: &str) -> Result<Option<&'row str>> {
+pub(super) fn optional_text<'row>(row: &'row Row<'_>, column: &str) -> Result<Option<&'row str>> {
     Ok(row.get_ref(column)?.as_str_or_null()?)
 }
 
-fn id<T: FromStr<Err = InvalidId>>(row: &Row<'_>, column: &str) -> Result<T> {
+pub(super) fn id<T: FromStr<Err = InvalidId>>(row: &Row<'_>, column: &str) -> Result<T> {
     Ok(text(row, column)?.parse()?)
 }
 
-fn digest(row: &Row<'_>, column: &str) -> Result<Digest> {
+pub(super) fn digest(row: &Row<'_>, column: &str) -> Result<Digest> {
     Ok(Digest::parse(text(row, column)?)?)
 }
 
-fn name<T>(row: &Row<'_>, column: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
+pub(super) fn name<T>(row: &Row<'_>, column: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
     let text = text(row, column)?;
     parse(text).ok_or_else(|| Failure::corrupt(format!("unknown {column} {text:?}")))
 }
 
-fn unsigned(row: &Row<'_>, column: &str) -> Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: &str) -> Result<u64> {
     from_integer(column, row.get(column)?)
 }
 
-fn optional_unsigned(row: &Row<'_>, column: &str) -> Result<Option<u64>> {
+pub(super) fn optional_unsigned(row: &Row<'_>, column: &str) -> Result<Option<u64>> {
     row.get::<_, Option<i64>>(column)?.map(|number| from_integer(column, number)).transpose()
 }
 
-fn count(row: &Row<'_>, column: &str) -> Result<u32> {
+pub(super) fn count(row: &Row<'_>, column: &str) -> Result<u32> {
     from_integer(column, row.get(column)?)
 }
 
@@ -236,7 +246,7 @@ fn from_integer<T: TryFrom<i64>>(column: &str, number: i64) -> Result<T> {
     T::try_from(number).map_err(|_| Failure::corrupt(format!("{column} {number} is out of range")))
 }
 
-fn check_format(row: &Row<'_>) -> Result<()> {
+pub(super) fn check_format(row: &Row<'_>) -> Result<()> {
     let format: i64 = row.get("format")?;
     if format == forms::FORMAT {
         Ok(())

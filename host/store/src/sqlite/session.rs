@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, Params, Row};
 use super::failure::Result;
 
 /// Every statement of the store, so that each is compiled once per connection.
-const STATEMENTS_CACHED: usize = 64;
+const STATEMENTS_CACHED: usize = 160;
 
 pub(super) struct Session {
     connection: Connection,
@@ -111,6 +111,15 @@ impl Session {
 
     fn count(&self) {
         self.executed.set(self.executed.get() + 1);
+    }
+
+    /// How often a cached statement had to be compiled again.
+    #[cfg(test)]
+    pub(super) fn compiled_again(&self, sql: &str) -> i32 {
+        self.connection
+            .prepare_cached(sql)
+            .expect("the statement is valid")
+            .get_status(rusqlite::StatementStatus::RePrepare)
     }
 }
 

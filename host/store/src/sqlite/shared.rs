@@ -7,7 +7,8 @@ use super::failure::Result;
 use super::forms::{self, FORMAT};
 use super::rows::{self, integer};
 use super::session::Session;
-use super::statements;
+use super::{statements, trail};
+use crate::audit::AuditEntry;
 use crate::check;
 use crate::records::VersionRecord;
 use crate::store::Content;
@@ -37,7 +38,7 @@ pub(super) fn clear_cache(session: &Session, now_ms: Option<u64>) -> Result<u64>
 }
 
 /// Stores a version, once.
-pub(super) fn version(session: &Session, version: &VersionRecord) -> Result<()> {
+pub(super) fn version(session: &Session, version: &VersionRecord, audit: &[AuditEntry]) -> Result<()> {
     let parameters = params![
         version.kind.name(),
         version.name,
@@ -49,7 +50,7 @@ pub(super) fn version(session: &Session, version: &VersionRecord) -> Result<()> 
         (!version.gains.is_empty()).then(|| forms::write(&version.gains)),
     ];
     if session.execute(statements::VERSION_INSERT, parameters)? == 1 {
-        return Ok(());
+        return trail::extend(session, audit);
     }
     let parameters = params![version.kind.name(), version.name, version.version];
     let found = session.first(statements::VERSION_DIGEST, parameters, |row| Ok(row.get::<_, String>("digest")?))?;

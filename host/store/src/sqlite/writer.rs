@@ -23,6 +23,7 @@ use super::commit_rows::{CommitRows, ExchangeRows};
 use super::failure::{Failure, Result};
 use super::session::Session;
 use super::{apply, journal, retention, shared, statements};
+use crate::audit::AuditEntry;
 use crate::records::VersionRecord;
 use crate::store::{Content, Error, Statistics};
 
@@ -40,12 +41,23 @@ const AWAKE: Duration = Duration::from_micros(150);
 pub(super) enum Work {
     Commit(Box<CommitRows>),
     Exchange(Box<ExchangeRows>),
-    DeleteThread(ThreadId, Epoch),
+    DeleteThread(ThreadId, Epoch, Vec<AuditEntry>),
     Retain(ThreadId, Epoch, Vec<CheckpointId>),
     PutContents(Vec<Content>),
-    PutVersion(Box<VersionRecord>),
+    PutVersion(Box<VersionRecord>, Vec<AuditEntry>),
     ClearCache(Option<u64>),
+    Other(Other),
 }
+
+/// A write with a result of its own.
+pub(super) struct Other {
+    /// Whether it counts as a commit.
+    pub(super) counts: bool,
+    /// Done again when it was undone because of a neighbour.
+    pub(super) write: Box<OtherWrite>,
+}
+
+type OtherWrite = dyn Fn(&Session) -> Result<()> + Send;
 
 /// What became of a work that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,7 +229,8 @@ fn transact(session: &Session, works: &[Work], counters: &Counters) -> std::resu
         roll_back(session);
         return Ok(all(Failure::from(error).0));
     }
-    let counts = |work: &Work| matches!(work, Work::Commit(_) | Work::Exchange(_));
+    let counts =
+        |work: &Work| matches!(work, Work::Commit(_) | Work::Exchange(_) | Work::Other(Other { counts: true, .. }));
     let applied = works.iter().zip(&outcomes).filter(|(work, outcome)| counts(work) && **outcome == Ok(Done::Applied));
     let applied = applied.count();
     counters.commits.fetch_add(u64::try_from(applied).unwrap_or(0), Ordering::Relaxed);
@@ -247,11 +260,14 @@ fn apply(session: &Session, work: &Work) -> Result<Done> {
         Work::Exchange(rows) => {
             journal::exchange(session, rows).map(|won| if won { Done::Applied } else { Done::NotAsExpected })
         }
-        Work::DeleteThread(thread, epoch) => retention::delete_thread(session, thread, *epoch).map(applied),
+        Work::DeleteThread(thread, epoch, audit) => {
+            retention::delete_thread(session, thread, *epoch, audit).map(applied)
+        }
         Work::Retain(thread, epoch, keep) => retention::retain(session, thread, *epoch, keep).map(Done::Removed),
         Work::PutContents(contents) => shared::contents(session, contents).map(applied),
-        Work::PutVersion(version) => shared::version(session, version).map(applied),
+        Work::PutVersion(version, audit) => shared::version(session, version, audit).map(applied),
         Work::ClearCache(now_ms) => shared::clear_cache(session, *now_ms).map(Done::Removed),
+        Work::Other(other) => (other.write)(session).map(applied),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, GraphName, Namespace, OperationId, QuestionId, ThreadId};
-use holdpoint_graph::nodes::{Command, EffectMode, Failure};
+use holdpoint_graph::nodes::{Answer, Command, EffectMode, Failure, Verdict};
 use holdpoint_graph::operation::{
     NoteKind, OperationHit, OperationKey, OperationNote, OperationRecord, OperationState,
 };
@@ -187,9 +187,11 @@ impl Script {
         }
         if self.random.random_bool(0.25) {
             let question = self.question_id(name);
-            let answer = scene::answer("ana", self.value(2));
+            let verdict = if self.random.random_bool(0.3) { Verdict::Expired } else { Verdict::Respond };
+            let answer = Answer { verdict, ..scene::answer("ana", self.value(2)) };
             commit.settlements.push(if self.random.random_bool(0.7) {
-                Settlement::Answer { question, answer }
+                let proceedings = scene::proceedings(self.random.random_range(1..3));
+                Settlement::Answer { question, answer, proceedings }
             } else {
                 Settlement::Supersede { question }
             });
@@ -203,9 +205,14 @@ impl Script {
             commit.cache.push(CacheRecord { key: key(self.random.random_range(0..KEYS)), result, expires_at_ms });
         }
         commit.graph = self.random.random_bool(0.1).then(|| key(self.random.random_range(0..KEYS)));
-        commit.release = self.random.random_bool(0.05);
+        commit.release = self.random.random_bool(0.2);
         commit.lease_until_ms = self.random.random_bool(0.1).then(|| self.random.random_range(0..1_000));
         commit.status = self.status();
+        if self.random.random_bool(0.1) {
+            commit.runs.push(self.run_update());
+        }
+        commit.requester = self.random.random_bool(0.2).then(|| "user:ana".to_owned());
+        commit.audit = self.audit(name);
         commit.error = self.random.random_bool(0.1).then(|| ThreadError {
             code: "HP9999".to_owned(),
             message: "ü\u{0}".to_owned(),
@@ -238,6 +245,9 @@ impl Script {
         let occurrence = self.random.random_range(0..3);
         QuestionRecord {
             answer_schema: self.random.random_bool(0.3).then(|| self.value(1)),
+            deadline_at_ms: self.random.random_bool(0.6).then(|| scene::NOW_MS + self.random.random_range(0..60)),
+            due_at_ms: self.random.random_bool(0.6).then(|| scene::NOW_MS + self.random.random_range(0..60)),
+            asked_at_ms: scene::NOW_MS + self.random.random_range(0..4),
             ..scene::question(task, name, occurrence)
         }
     }

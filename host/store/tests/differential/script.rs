@@ -50,7 +50,7 @@ impl Script {
         self.steps += 1;
         let name = *THREADS.choose(&mut self.random).expect("there are some");
         let thread = scene::thread(name);
-        match self.random.random_range(0..146) {
+        match self.random.random_range(0..216) {
             0..55 => {
                 let commit = self.commit(name);
                 let creates = matches!(commit.expect, Expect::New(_));
@@ -117,7 +117,7 @@ impl Script {
             }
             88 => {
                 let epoch = self.epoch(&thread);
-                let outcome = both!(pair, self, delete_thread(&thread, Epoch(epoch)));
+                let outcome = both!(pair, self, delete_thread(&thread, Epoch(epoch), Vec::new()));
                 outcome_of("delete", &outcome)
             }
             89..94 => {
@@ -170,13 +170,14 @@ impl Script {
             }
             134..140 => {
                 let version = self.version();
-                outcome_of("version", &both!(pair, self, put_version(version.clone())))
+                outcome_of("version", &both!(pair, self, put_version(version.clone(), Vec::new())))
             }
             140..146 => {
                 let version = self.version();
                 let name = self.random.random_bool(0.7).then_some(version.name.as_str());
                 some_or_none("versions", &both!(pair, self, versions(version.kind, name)))
             }
+            146.. => self.serve(pair).await,
             other => unreachable!("{other} is not drawn"),
         }
     }
@@ -236,7 +237,7 @@ impl Script {
             pair.memory.threads(&filter).await.expect("memory can be read").len()
         };
         let before = running().await;
-        let outcome = both!(pair, self, exchange_operation(&expected, next.clone(), at_ms));
+        let outcome = both!(pair, self, exchange_operation(&expected, next.clone(), at_ms, Vec::new()));
         for name in THREADS {
             both!(pair, self, thread(&scene::thread(name))).expect("the store can be read");
         }
@@ -265,18 +266,18 @@ fn live(snapshot: &Snapshot, found: &mut Vec<CheckpointId>) {
     snapshot.children.values().for_each(|child| live(child, found));
 }
 
-fn outcome_of(operation: &str, outcome: &Result<(), Error>) -> String {
+pub(crate) fn outcome_of(operation: &str, outcome: &Result<(), Error>) -> String {
     match outcome {
         Ok(()) => format!("{operation} ok"),
         Err(error) => format!("{operation} {}", error.code()),
     }
 }
 
-fn some_or_none<T>(operation: &str, outcome: &Result<Vec<T>, Error>) -> String {
+pub(crate) fn some_or_none<T>(operation: &str, outcome: &Result<Vec<T>, Error>) -> String {
     presence(operation, &outcome.as_ref().map(|found| found.first()).map_err(Error::clone))
 }
 
-fn presence<T>(operation: &str, outcome: &Result<Option<T>, Error>) -> String {
+pub(crate) fn presence<T>(operation: &str, outcome: &Result<Option<T>, Error>) -> String {
     match outcome {
         Ok(Some(_)) => format!("{operation} some"),
         Ok(None) => format!("{operation} none"),

@@ -6,7 +6,7 @@ use holdpoint_store::conformance::scene;
 use holdpoint_store::{MemoryStore, SqliteOptions, SqliteStore, Store, ThreadFilter};
 use serde_json::json;
 
-use super::workload::{Holdings, Lane};
+use super::workload::{Holdings, Lane, verify_trail};
 
 /// What is wrong with the store that was found.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,8 @@ pub(crate) async fn check(path: &Path, lanes: &mut [Lane]) -> Result<Unacknowled
         Ok(listed) => return Err(Finding::Damaged(format!("{} threads where {threads} belong", listed.len()))),
         Err(error) => return Err(Finding::Damaged(format!("unreadable: {error}"))),
     }
+    // In memory each lane has a chain of its own, so here it is enough that there is one without a gap: what is in it is compared by thread.
+    verify_trail(&store).await.map_err(|error| Finding::Damaged(error.to_string()))?;
     goes_on(&store).await?;
     drop(store);
     sound(path).map_err(Finding::Damaged)?;
@@ -101,8 +103,11 @@ async fn blame(lane: &Lane, found: &Holdings) -> Finding {
 fn difference(expected: &Holdings, found: &Holdings) -> String {
     let threads = expected.threads.iter().filter(|(thread, holds)| found.threads.get(*thread) != Some(holds));
     let contents = expected.contents.iter().filter(|(digest, holds)| found.contents.get(*digest) != Some(holds));
+    let records = expected.record.iter().filter(|(thread, holds)| found.record.get(*thread) != Some(holds));
+    let entries = expected.entries.iter().filter(|(thread, holds)| found.entries.get(*thread) != Some(holds));
     let names = threads.map(|(thread, _)| thread.to_string()).chain(contents.map(|(digest, _)| digest.to_string()));
-    names.collect::<Vec<_>>().join(", ")
+    let names = names.chain(records.map(|(thread, _)| format!("the record of {thread}")));
+    names.chain(entries.map(|(thread, _)| format!("the entry of {thread}"))).collect::<Vec<_>>().join(", ")
 }
 
 /// The store takes further commits.

@@ -13,8 +13,8 @@ use holdpoint_graph::operation::{OperationRecord, OperationState};
 use holdpoint_graph::state::Change;
 use holdpoint_store::conformance::scene;
 use holdpoint_store::{
-    Commit, Content, Error, HistoryFilter, MemoryStore, Snapshot, SqliteOptions, SqliteStore, Store, TaskRecord,
-    TaskStatus, ThreadStatus,
+    AuditFilter, Commit, Content, Error, HistoryFilter, MemoryStore, QuestionChange, RunRecord, RunStatus, RunUpdate,
+    Snapshot, SqliteOptions, SqliteStore, Store, TaskRecord, TaskStatus, ThreadStatus, ThreadSummary, audit::Verifier,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -35,6 +35,9 @@ pub(crate) enum Act {
     Retain(ThreadId, Epoch, Vec<CheckpointId>),
     /// An operation's record, to the one that takes its place.
     Exchange(Box<[OperationRecord; 2]>),
+    /// A person's say.
+    Change(Box<QuestionChange>),
+    Run(Box<RunRecord>),
 }
 
 impl Act {
@@ -42,11 +45,18 @@ impl Act {
         match self {
             Self::Commit(commit) => store.commit((**commit).clone()).await,
             Self::Put(content) => store.put_contents(vec![content.clone()]).await,
-            Self::Delete(thread, epoch) => store.delete_thread(thread, *epoch).await,
+            Self::Delete(thread, epoch) => {
+                store.delete_thread(thread, *epoch, vec![scene::audit("deleted", Some(thread.as_str()))]).await
+            }
+            Self::Change(change) => store.change_question((**change).clone()).await.map(drop),
+            Self::Run(run) => {
+                let audit = vec![scene::audit("run", Some(run.thread.as_str()))];
+                store.put_run((**run).clone(), false, audit).await
+            }
             Self::Retain(thread, epoch, keep) => store.retain(thread, *epoch, keep).await.map(drop),
             Self::Exchange(records) => {
                 let [expected, next] = &**records;
-                match store.exchange_operation(expected, next.clone(), scene::NOW_MS).await {
+                match store.exchange_operation(expected, next.clone(), scene::NOW_MS, Vec::new()).await {
                     Ok(true) => Ok(()),
                     Ok(false) => Err(Error::Invalid("the operation's record is not the expected one".to_owned())),
                     Err(error) => Err(error),
@@ -62,6 +72,10 @@ pub(crate) struct Holdings {
     /// Each checkpoint with its values, tasks and questions, and the operations, which outlive their thread.
     pub(crate) threads: BTreeMap<ThreadId, (Vec<Snapshot>, Vec<OperationRecord>)>,
     pub(crate) contents: BTreeMap<Digest, Option<Vec<u8>>>,
+    /// What is on the record of each thread: the kinds, in order. The chain over all lanes is checked for itself.
+    pub(crate) record: BTreeMap<ThreadId, Vec<String>>,
+    /// Each thread's entry, and how many of its runs are open.
+    pub(crate) entries: BTreeMap<ThreadId, Option<ThreadSummary>>,
 }
 
 /// One writer.
@@ -120,6 +134,32 @@ pub(crate) async fn live(
     Ok(lanes)
 }
 
+/// The kinds of each thread's records, once its chain is checked.
+async fn recorded(store: &dyn Store) -> Result<BTreeMap<ThreadId, Vec<String>>, Error> {
+    let mut verifiers: BTreeMap<ThreadId, Verifier> = BTreeMap::new();
+    let mut kinds: BTreeMap<ThreadId, Vec<String>> = BTreeMap::new();
+    for record in store.audit(&AuditFilter { limit: usize::MAX, ..AuditFilter::default() }).await? {
+        let Some(thread) = &record.thread else { continue };
+        let verifier = verifiers.entry(thread.clone()).or_insert_with(Verifier::of_one_thread);
+        verifier.check(&record).map_err(|breach| Error::Corrupt(breach.to_string()))?;
+        kinds.entry(thread.clone()).or_default().push(record.kind);
+    }
+    Ok(kinds)
+}
+
+/// Checks the record of all lanes, from its beginning to its end.
+pub(crate) async fn verify_trail(store: &dyn Store) -> Result<(), Error> {
+    let mut verifier = Verifier::default();
+    for record in store.audit(&AuditFilter { limit: usize::MAX, ..AuditFilter::default() }).await? {
+        verifier.check(&record).map_err(|breach| Error::Corrupt(breach.to_string()))?;
+    }
+    if store.audit_head().await? == *verifier.head() {
+        Ok(())
+    } else {
+        Err(Error::Corrupt("the trail ends with another record than the one that it says".to_owned()))
+    }
+}
+
 impl Lane {
     pub(crate) fn new(seed: u64, number: u64) -> Self {
         Self {
@@ -175,11 +215,19 @@ impl Lane {
 
     /// What a store holds of this lane's.
     pub(crate) async fn holdings(&self, store: &dyn Store) -> Result<Holdings, Error> {
-        let mut holdings = Holdings { threads: BTreeMap::new(), contents: BTreeMap::new() };
+        let mut holdings = Holdings {
+            threads: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            record: BTreeMap::new(),
+            entries: BTreeMap::new(),
+        };
         for thread in &self.threads {
             let history = store.history(thread, &HistoryFilter::newest(usize::MAX)).await?;
             holdings.threads.insert(thread.clone(), (history, store.operations(thread).await?));
+            holdings.entries.insert(thread.clone(), store.entry(thread).await?);
         }
+        holdings.record = recorded(store).await?;
+        holdings.record.retain(|thread, _| self.threads.contains(thread));
         for digest in &self.digests {
             holdings.contents.insert(digest.clone(), store.content(digest).await?);
         }
@@ -209,7 +257,11 @@ impl Lane {
         }
         let patch =
             scene::patch([("log", Change::Append(vec![json!(0)])), ("note", Change::Replace(json!(self.text())))]);
-        self.commit(scene::create(&name, patch));
+        let audit = vec![scene::audit("created", Some(&name))];
+        let run = scene::run(&name, self.number * 1_000_000 + self.stories);
+        let begins = RunUpdate { run: run.id.clone(), from: RunStatus::Pending, to: RunStatus::Running, error: None };
+        self.planned.push_back(Act::Run(Box::new(run)));
+        self.commit(Commit { audit, runs: vec![begins], ..scene::create(&name, patch) });
         let mut epoch = 1;
         let steps = self.random.random_range(1..6);
         for number in 1..=steps {
@@ -239,11 +291,19 @@ impl Lane {
                 release: true,
                 ..scene::update(name, epoch)
             });
-            self.commit(Commit {
-                claim: Some(scene::claim("second")),
-                settlements: vec![scene::settle(&question, "ana")],
-                ..scene::update(name, epoch)
-            });
+            let audit = vec![scene::audit("decided", Some(name)), scene::audit("host", None)];
+            if self.random.random_bool(0.5) {
+                let claim = Some(scene::claim("second"));
+                let change = QuestionChange { claim, audit, ..scene::decide(name, &question, "user:ana") };
+                self.planned.push_back(Act::Change(Box::new(change)));
+            } else {
+                self.commit(Commit {
+                    claim: Some(scene::claim("second")),
+                    settlements: vec![scene::settle(&question, "ana")],
+                    audit,
+                    ..scene::update(name, epoch)
+                });
+            }
             epoch += 1;
         }
         let mut operations = Vec::new();
@@ -268,6 +328,7 @@ impl Lane {
         self.commit(Commit {
             tasks: vec![TaskRecord { status: TaskStatus::Done, executions: 2, ..task }],
             operations,
+            audit: vec![scene::audit("step", Some(name))],
             ..scene::step(name, epoch, number, parent, patch)
         });
         epoch

@@ -8,6 +8,7 @@ use holdpoint_graph::ids::ConnectorName;
 use crate::configuration::section::Section;
 use crate::configuration::template::Template;
 use crate::configuration::{Class, ConnectorConfiguration};
+use crate::connectors::telling::{self, Telling};
 use crate::connectors::{Connector, Kind, Settings, Unusable};
 
 use super::File;
@@ -27,16 +28,23 @@ pub(super) struct FileSettings {
     pub(super) path: Template,
     /// The folder that a relative path starts from.
     pub(super) folder: PathBuf,
+    /// How it tells about questions.
+    pub(super) telling: Telling,
 }
 
 fn read(section: &mut Section<'_, '_, '_>) -> Option<Arc<dyn Settings>> {
+    let telling = telling::read_event(section);
     let item = section.require("path", "write path = \"ledger.jsonl\"")?;
     let path = section.template(item, &section.key("path"))?;
-    Some(Arc::new(FileSettings { path, folder: section.folder.to_path_buf() }))
+    Some(Arc::new(FileSettings { path, folder: section.folder.to_path_buf(), telling }))
 }
 
 impl Settings for FileSettings {
     fn build(&self, _name: &ConnectorName, _common: &ConnectorConfiguration) -> Result<Arc<dyn Connector>, Unusable> {
         Ok(Arc::new(File::build(self)?))
+    }
+
+    fn telling(&self) -> Option<&Telling> {
+        Some(&self.telling)
     }
 }

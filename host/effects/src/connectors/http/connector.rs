@@ -12,11 +12,13 @@ use serde_json::Value;
 use crate::attempt::{Attempt, NotSent};
 use crate::configuration::ConnectorConfiguration;
 use crate::connectors::receiver_key::receiver_key;
+use crate::connectors::telling;
 use crate::connectors::{Connector, LookUp, Outgoing, Prepared, Rejection, Unusable};
 
+use super::notice::NoticeRequest;
 use super::path::AllowedRequest;
 use super::question::{LookupRule, PreviewRule};
-use super::request::{self, HttpRequest};
+use super::request::{self, Asker, HttpRequest};
 use super::settings::{HttpSettings, parse_base_url, resolve_headers, url_tokens};
 use super::transport::{Outbound, Transport, TransportSettings};
 
@@ -31,6 +33,7 @@ pub(super) struct Target {
     idempotency_header: HeaderName,
     lookup: Option<LookupRule>,
     preview: Option<PreviewRule>,
+    notice: Option<NoticeRequest>,
     transport: Transport,
 }
 
@@ -56,6 +59,12 @@ impl Http {
             .map_err(|reason| Unusable::value("base_url", http.base_url.place(), reason))?;
         let (headers, mut secrets) = resolve_headers(&http.headers)?;
         secrets.extend(url_tokens(&base_url, http.base_url.has_references()));
+        let mut notice = None;
+        if let Some(settings) = &http.notice {
+            let (request, secret) = NoticeRequest::build(settings)?;
+            secrets.extend(secret);
+            notice = Some(request);
+        }
         let idempotency_header = HeaderName::from_bytes(http.idempotency_header.as_bytes())
             .map_err(|_| Unusable::value("idempotency_header", connector.place, "is not a header's name"))?;
         let transport = Transport::build(&TransportSettings {
@@ -73,6 +82,7 @@ impl Http {
             idempotency_header,
             lookup: http.lookup.clone(),
             preview: http.preview.clone(),
+            notice,
             transport,
         })))
     }
@@ -81,7 +91,11 @@ impl Http {
 impl Connector for Http {
     fn prepare(&self, key: &OperationKey, request: &Value) -> Result<Box<dyn Prepared>, Rejection> {
         let target = &self.0;
-        let request = request::read(target, request)?;
+        let notice = target.notice.as_ref().filter(|_| telling::is_notice(key.id.as_str()));
+        let request = match notice.and_then(|notice| notice.fill(request)) {
+            Some(filled) => request::read(target, &filled, Asker::Host)?,
+            None => request::read(target, request, Asker::Node)?,
+        };
         target.transport.check_host(&target.base_url)?;
         let id = key.id.as_str();
         // Servers cut surrounding spaces off: two ids must not become one.

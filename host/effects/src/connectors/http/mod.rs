@@ -10,11 +10,13 @@
 //! * `connector`: [`Http`] prepares requests and sends them. `transport`: the client, shared with `webhook`.
 //! * `request`: a guest's request checked; [`AllowedRequest`]: what the operator allows; `path`: paths without tricks; `header`: headers that a guest
 //!   may not touch.
+//! * `notice`: how it tells about questions.
 //! * `answer`: what a response means. `question`: the operator's lookup and preview, and how their responses are read.
 
 mod answer;
 mod connector;
 mod header;
+mod notice;
 mod path;
 mod question;
 mod request;
@@ -25,5 +27,6 @@ pub use connector::Http;
 pub use path::AllowedRequest;
 
 pub(crate) use settings::KIND;
-pub(super) use settings::{parse_base_url, read_headers, resolve_headers, url_tokens};
+pub(crate) use settings::parse_base_url;
+pub(super) use settings::{read_headers, resolve_headers, url_tokens};
 pub(super) use transport::{Outbound, Transport, TransportSettings};

@@ -23,8 +23,17 @@ pub(super) struct HttpRequest {
     pub(super) body: Option<Vec<u8>>,
 }
 
+/// Who makes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A node: what the operator allows nodes.
+    Node,
+    /// The host, as the operator wrote it.
+    Host,
+}
+
 /// Checks a request against what is possible and what is allowed.
-pub(super) fn read(target: &Target, request: &Value) -> Result<HttpRequest, Rejection> {
+pub(super) fn read(target: &Target, request: &Value, asker: Asker) -> Result<HttpRequest, Rejection> {
     let members = request.as_object().ok_or_else(|| invalid("the request is not an object"))?;
     if let Some(unknown) =
         members.keys().find(|name| !["method", "path", "query", "headers", "body"].contains(&name.as_str()))
@@ -35,7 +44,7 @@ pub(super) fn read(target: &Target, request: &Value) -> Result<HttpRequest, Reje
     let method_name = check_method(text(members, "method")?).map_err(Rejection::Invalid)?;
     let method = Method::from_bytes(method_name.as_bytes()).map_err(|_| invalid("the method is not valid"))?;
     let path = Path::parse(text(members, "path")?).map_err(Rejection::Invalid)?;
-    if !target.allow.iter().any(|allowed| allowed.allows(method_name, &path)) {
+    if asker == Asker::Node && !target.allow.iter().any(|allowed| allowed.allows(method_name, &path)) {
         return Err(Rejection::Denied(format!("{method_name} on this path is not allowed for this connector")));
     }
     let url = url(target, &path, members.get("query"))?;

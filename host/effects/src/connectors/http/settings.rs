@@ -14,10 +14,12 @@ use crate::configuration::section::{Section, expression};
 use crate::configuration::template::Template;
 use crate::configuration::toml_reader::{Item, Table};
 use crate::configuration::{AddressRule, Class, ConnectorConfiguration};
+use crate::connectors::telling::Telling;
 use crate::connectors::{Connector, Kind, Settings, Unusable};
 
 use super::connector::Http;
 use super::header::check_header_name;
+use super::notice::{self, NoticeSettings};
 use super::path::{AllowedRequest, Path};
 use super::question::{LookupRule, NAMES, NOT_THERE_DEFAULT, PathTemplate, PreviewRule};
 
@@ -57,11 +59,17 @@ pub(super) struct HttpSettings {
     pub(super) lookup: Option<LookupRule>,
     /// How the receiver is asked what a request would do.
     pub(super) preview: Option<PreviewRule>,
+    /// How it tells about questions.
+    pub(super) notice: Option<NoticeSettings>,
 }
 
 impl Settings for HttpSettings {
     fn build(&self, name: &ConnectorName, common: &ConnectorConfiguration) -> Result<Arc<dyn Connector>, Unusable> {
         Ok(Arc::new(Http::build(name, common, self)?))
+    }
+
+    fn telling(&self) -> Option<&Telling> {
+        self.notice.as_ref().map(|notice| &notice.telling)
     }
 }
 
@@ -86,7 +94,7 @@ fn read(section: &mut Section<'_, '_, '_>) -> Option<Arc<dyn Settings>> {
     }
     let addresses = section.addresses();
     let response_bytes_max = section.table.size_bytes("response_limit", RESPONSE_BYTES_DEFAULT, section.problems);
-    let (lookup, preview) = (lookup(section), preview(section));
+    let (lookup, preview, notice) = (lookup(section), preview(section), notice::read(section));
     Some(Arc::new(HttpSettings {
         base_url: base_url?,
         allow,
@@ -96,6 +104,7 @@ fn read(section: &mut Section<'_, '_, '_>) -> Option<Arc<dyn Settings>> {
         response_bytes_max,
         lookup,
         preview,
+        notice,
     }))
 }
 
@@ -236,7 +245,7 @@ fn check_base_url(text: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// What is wrong with it, without showing it.
-pub(in crate::connectors) fn parse_base_url(text: &str) -> Result<Url, String> {
+pub(crate) fn parse_base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("does not begin with http:// or https://".into());

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::connectors::Rejection;
 
-const RECIPIENTS_MAX: usize = 50;
+/// Most recipients of one e-mail.
+pub(crate) const RECIPIENTS_MAX: usize = 50;
 /// Longest subject, in bytes.
 const SUBJECT_BYTES_MAX: usize = 900;
 
@@ -139,14 +140,22 @@ pub(super) fn message_id(key: &OperationKey, from: &Mailbox) -> String {
     format!("<{}@{}>", Digest::of_json(&parts).hex_digits(), from.email.domain())
 }
 
-/// ASCII only: the name of a domain has such a form, and few servers take other names of people.
 fn address(value: &Value, name: &str) -> Result<Address, Rejection> {
-    let fault = || invalid(format!("`{name}` has something that is no address in ASCII"));
-    let text = value.as_str().filter(|text| text.is_ascii() && text.len() <= 254).ok_or_else(fault)?;
-    if text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
-        return Err(fault());
-    }
-    text.parse().map_err(|_| fault())
+    value
+        .as_str()
+        .and_then(parse_address)
+        .ok_or_else(|| invalid(format!("`{name}` has something that is no address in ASCII")))
+}
+
+/// ASCII only: the name of a domain has such a form, and few servers take other names of people.
+fn parse_address(text: &str) -> Option<Address> {
+    let plain = text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ');
+    text.parse().ok().filter(|_| plain && text.len() <= 254)
+}
+
+/// Whether a text of the configuration is the address of somebody.
+pub(crate) fn is_address(text: &str) -> bool {
+    parse_address(text).is_some() && !text.contains('*')
 }
 
 fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, Rejection> {

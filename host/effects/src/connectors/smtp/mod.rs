@@ -27,12 +27,13 @@ use crate::attempt::{Attempt, NotSent, Reply};
 use crate::configuration::AddressRule;
 use crate::configuration::secret::Scrubber;
 
-use super::{Connector, Outgoing, Prepared, Rejection, Unusable};
+use super::{Connector, Outgoing, Prepared, Rejection, Unusable, telling};
 use delivery::Phase;
 use message::{Mail, Recipients};
 use server::Server;
 use settings::SmtpSettings;
 
+pub(crate) use message::{RECIPIENTS_MAX, is_address};
 pub(crate) use settings::KIND;
 
 /// E-mails through one server.
@@ -42,6 +43,7 @@ struct Target {
     server: Server,
     from: Mailbox,
     recipients: Recipients,
+    notice_recipients: Recipients,
     addresses: AddressRule,
     scrubber: Scrubber,
 }
@@ -58,6 +60,7 @@ impl Smtp {
             server,
             from: settings.from.clone(),
             recipients: settings.allow_to.clone(),
+            notice_recipients: settings.notices_to.clone(),
             addresses: settings.addresses.clone(),
             scrubber,
         })))
@@ -66,7 +69,9 @@ impl Smtp {
 
 impl Connector for Smtp {
     fn prepare(&self, key: &OperationKey, request: &Value) -> Result<Box<dyn Prepared>, Rejection> {
-        let mail = Mail::read(request, &self.0.recipients)?;
+        let target = &self.0;
+        let notice = telling::is_notice(key.id.as_str());
+        let mail = Mail::read(request, if notice { &target.notice_recipients } else { &target.recipients })?;
         if self.0.server.address().is_some_and(|address| !self.0.addresses.allows(address)) {
             return Err(Rejection::Address);
         }

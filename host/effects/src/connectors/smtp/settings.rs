@@ -8,10 +8,11 @@ use lettre::message::Mailbox;
 use crate::configuration::section::Section;
 use crate::configuration::template::Template;
 use crate::configuration::{AddressRule, Class, ConnectorConfiguration};
+use crate::connectors::telling::{Form, Telling, read_payload};
 use crate::connectors::{Connector, Kind, Settings, Unusable};
 
 use super::Smtp;
-use super::message::Recipients;
+use super::message::{Recipients, is_address};
 use super::server::Server;
 
 /// Mail servers do not de-duplicate.
@@ -33,6 +34,10 @@ pub(super) struct SmtpSettings {
     pub(super) from: Mailbox,
     /// Whom nodes may write to.
     pub(super) allow_to: Recipients,
+    /// Whom notices may go to.
+    pub(super) notices_to: Recipients,
+    /// How it tells about questions.
+    pub(super) telling: Telling,
     /// The addresses that may be connected to.
     pub(super) addresses: AddressRule,
 }
@@ -40,6 +45,10 @@ pub(super) struct SmtpSettings {
 impl Settings for SmtpSettings {
     fn build(&self, _name: &ConnectorName, _common: &ConnectorConfiguration) -> Result<Arc<dyn Connector>, Unusable> {
         Ok(Arc::new(Smtp::build(self)?))
+    }
+
+    fn telling(&self) -> Option<&Telling> {
+        Some(&self.telling)
     }
 }
 
@@ -59,7 +68,34 @@ fn read(section: &mut Section<'_, '_, '_>) -> Option<Arc<dyn Settings>> {
     let from = from(section);
     let allow_to = allow_to(section);
     let addresses = section.addresses();
-    Some(Arc::new(SmtpSettings { url: url?, plain, from: from?, allow_to, addresses }))
+    let (telling, to) = notify(section);
+    // What the operator writes as an address of people is allowed by that, for notices; nodes go by `allow_to`.
+    let mut notices_to = allow_to.clone();
+    for address in to.iter().map(String::as_str).chain(section.user_addresses.iter().map(String::as_str)) {
+        notices_to.add(address).expect("invariant: what was checked as an address is a pattern of one");
+    }
+    Some(Arc::new(SmtpSettings { url: url?, plain, from: from?, allow_to, notices_to, telling, addresses }))
+}
+
+/// The key `notify`, and the addresses in it.
+fn notify(section: &mut Section<'_, '_, '_>) -> (Telling, Vec<String>) {
+    let key = section.key("notify");
+    let (mut to, mut payload) = (Vec::new(), false);
+    if let Some(mut table) = section.table.take("notify").and_then(|item| item.table(&key, section.problems)) {
+        if let Some(item) = table.take("to") {
+            for (offset, text) in item.texts(&table.key("to"), section.problems) {
+                if is_address(text) {
+                    to.push(text.to_owned());
+                } else {
+                    let message = format!("`{}` has {text:?}, which is no address", table.key("to"));
+                    section.fault(offset, message, "write it such as \"approvals@example.com\"");
+                }
+            }
+        }
+        payload = read_payload(&mut table, section.problems);
+        table.finish(section.problems);
+    }
+    (Telling { form: Form::Mail { to: to.clone() }, payload }, to)
 }
 
 fn from(section: &mut Section<'_, '_, '_>) -> Option<Mailbox> {

@@ -11,6 +11,7 @@ use crate::configuration::template::Template;
 use crate::configuration::toml_reader::Item;
 use crate::configuration::{AddressRule, Class, ConnectorConfiguration};
 use crate::connectors::http::{parse_base_url, read_headers};
+use crate::connectors::telling::{self, Telling};
 use crate::connectors::{Connector, Kind, Settings, Unusable};
 
 use super::Webhook;
@@ -38,11 +39,17 @@ pub(super) struct WebhookSettings {
     pub(super) headers: BTreeMap<String, Template>,
     /// The addresses that may be connected to.
     pub(super) addresses: AddressRule,
+    /// How it tells about questions.
+    pub(super) telling: Telling,
 }
 
 impl Settings for WebhookSettings {
     fn build(&self, name: &ConnectorName, common: &ConnectorConfiguration) -> Result<Arc<dyn Connector>, Unusable> {
         Ok(Arc::new(Webhook::build(name, common, self)?))
+    }
+
+    fn telling(&self) -> Option<&Telling> {
+        Some(&self.telling)
     }
 }
 
@@ -59,7 +66,8 @@ fn read(section: &mut Section<'_, '_, '_>) -> Option<Arc<dyn Settings>> {
         section.fault(section.table.offset(), message, "remove it from the headers");
     }
     let addresses = section.addresses();
-    Some(Arc::new(WebhookSettings { url: url?, secrets, headers, addresses }))
+    let telling = telling::read_event(section);
+    Some(Arc::new(WebhookSettings { url: url?, secrets, headers, addresses, telling }))
 }
 
 /// One secret, or a list of them.

@@ -8,6 +8,12 @@ use crate::cli::context::Context;
 use crate::cli::output;
 use crate::failure::{EXIT_DONE, Failure};
 
+/// Threads to run, where nothing is said.
+const THREADS: usize = 200;
+
+/// Threads that wait, where nothing is said.
+const WAITING: usize = 1_000_000;
+
 /// Measures and prints figures, each with its baseline.
 ///
 /// # Errors
@@ -16,7 +22,12 @@ pub async fn run(context: &Context, arguments: BenchArguments) -> Result<u8, Fai
     if cfg!(debug_assertions) {
         output::print_note("this is a debug build: its figures say nothing");
     }
-    let extent = Extent { threads: arguments.threads, concurrency: arguments.concurrency, nodes: arguments.nodes };
+    let extent = Extent {
+        threads: arguments.threads.unwrap_or(THREADS),
+        waiting: arguments.threads.unwrap_or(WAITING),
+        concurrency: arguments.concurrency,
+        nodes: arguments.nodes,
+    };
     let subjects = match arguments.subject {
         Some(subject) => vec![subject],
         None => vec![
@@ -26,6 +37,9 @@ pub async fn run(context: &Context, arguments: BenchArguments) -> Result<u8, Fai
             BenchSubject::History,
             BenchSubject::FanOut,
             BenchSubject::Listing,
+            BenchSubject::Approvals,
+            BenchSubject::Watchers,
+            BenchSubject::Waiting,
         ],
     };
     let mut figures = Vec::new();
@@ -38,6 +52,9 @@ pub async fn run(context: &Context, arguments: BenchArguments) -> Result<u8, Fai
             BenchSubject::History => bench::history(&extent).await?,
             BenchSubject::FanOut => bench::fan_out(&extent).await?,
             BenchSubject::Listing => bench::listing(&extent).await?,
+            BenchSubject::Approvals => bench::approvals(&extent).await?,
+            BenchSubject::Watchers => bench::watchers(&extent).await?,
+            BenchSubject::Waiting => bench::waiting(&extent).await?,
         });
     }
     if context.json {

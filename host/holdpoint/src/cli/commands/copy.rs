@@ -14,7 +14,8 @@ use crate::failure::{EXIT_DONE, Failure};
 pub async fn run(context: &Context, arguments: CopyArguments) -> Result<u8, Failure> {
     let (thread, new) = (thread_id(&arguments.thread)?, thread_id(&arguments.new)?);
     let host = context.existing_host()?;
-    let engine = host.engine.with_options(RunOptions { effects: arguments.effects, ..RunOptions::default() });
+    let options = RunOptions { effects: arguments.effects, ..RunOptions::default() };
+    let engine = host.engine.with_options(context.options(options));
     let view = engine.copy(&thread, &new).await.map_err(|error| Failure::from_engine(&error))?;
     output::report_thread(&view, context.json);
     Ok(EXIT_DONE)

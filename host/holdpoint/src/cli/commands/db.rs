@@ -3,7 +3,6 @@
 use holdpoint_engine::prune::Rule;
 use holdpoint_engine::{PruneReport, PruneRequest};
 use holdpoint_graph::clock::Clock;
-use holdpoint_store::Store;
 use serde_json::json;
 
 use crate::cli::context::Context;

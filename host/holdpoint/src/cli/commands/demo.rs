@@ -5,11 +5,15 @@ use crate::cli::context::Context;
 use crate::demo;
 use crate::failure::{EXIT_DONE, Failure};
 
-/// Tells the refund story with real processes.
+/// Tells the refund story with real processes, or serves its graph to be tried.
 ///
 /// # Errors
 /// When a process or a file that the story needs is missing, or when the story goes otherwise than promised.
 pub async fn run(_context: &Context, arguments: DemoArguments) -> Result<u8, Failure> {
-    demo::tell(&arguments.example).await?;
+    if arguments.serve {
+        demo::serve(&arguments.example).await?;
+    } else {
+        demo::tell(&arguments.example).await?;
+    }
     Ok(EXIT_DONE)
 }

@@ -1,7 +1,5 @@
 //! `holdpoint export`.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdpoint_store::Store;
@@ -22,13 +20,13 @@ pub async fn run(context: &Context, arguments: ExportArguments) -> Result<u8, Fa
     let thread = thread_id(&arguments.thread)?;
     let host = context.existing_host()?;
     let store = Arc::clone(&host.store) as Arc<dyn Store>;
-    let bar = Bar::begin(context.json);
+    let bar = Bar::begin(context);
     let configuration = context.configuration()?;
     let exported = fixture::export(&store, &configuration, &thread, |done, all| bar.show(done, all)).await;
     drop(bar);
     let (fixture, report) = exported?;
     let out = &arguments.out;
-    write(out, &fixture.to_text()).map_err(|error| {
+    context.write_file(out, &fixture.to_text()).map_err(|error| {
         Failure::host(
             "HP0730",
             format!("the fixture {} cannot be written: {error}", out.display()),
@@ -59,21 +57,4 @@ pub async fn run(context: &Context, arguments: ExportArguments) -> Result<u8, Fa
         }
     }
     Ok(EXIT_DONE)
-}
-
-/// Beside its place first, so that no half of it is ever there.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let beside: PathBuf = path.with_file_name(name);
-    let written = std::fs::File::create(&beside).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        // What is left of it is of no use to anybody; that it may not be there is no error.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
 }

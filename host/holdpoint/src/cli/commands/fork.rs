@@ -18,7 +18,7 @@ pub async fn run(context: &Context, arguments: ForkArguments) -> Result<u8, Fail
         let update = update()?;
         let host = context.existing_host()?;
         let from = checkpoint_of(&host, &thread, &from).await?;
-        let engine = host.engine.with_options(run.options(effects)?);
+        let engine = host.engine.with_options(context.options(run.options(effects)?));
         let view = engine.update(&thread, Some(&from), &[vec![update]]).await;
         output::report_thread(&view.map_err(|error| Failure::from_engine(&error))?, context.json);
         return Ok(EXIT_DONE);

@@ -41,7 +41,7 @@ pub async fn run(context: &Context, arguments: GraphArguments) -> Result<u8, Fai
 }
 
 async fn check(context: &Context, file: &Path) -> Result<u8, Failure> {
-    let files = files::read(file);
+    let files = files::read_from(context.files(), file);
     let sandbox = host::checking_sandbox()?;
     // A store that is not needed is not opened: a graph can be checked anywhere.
     let host = if files.names_deployed() { context.host_if_any()? } else { None };
@@ -67,9 +67,9 @@ async fn check(context: &Context, file: &Path) -> Result<u8, Failure> {
 
 /// A graph file, or a deployed graph by name.
 async fn find(context: &Context, graph: &Path) -> Result<Arc<Graph>, Failure> {
-    match deployed_name(graph) {
+    match deployed_name(context, graph) {
         Some(name) => Ok(versions::deployment(&context.existing_host()?, name).await?.graph),
-        None => Ok(Arc::new(crate::deploy::read_graph(graph)?)),
+        None => Ok(Arc::new(crate::deploy::read_graph(files::read_from(context.files(), graph))?)),
     }
 }
 
@@ -78,19 +78,19 @@ async fn find(context: &Context, graph: &Path) -> Result<Arc<Graph>, Failure> {
 /// # Errors
 /// Everything that is wrong with it; then no thread was started.
 pub(super) async fn open(context: &Context, graph: &Path) -> Result<(Host, Deployment), Failure> {
-    if let Some(name) = deployed_name(graph) {
+    if let Some(name) = deployed_name(context, graph) {
         let host = context.existing_host()?;
         let deployment = versions::deployment(&host, name).await?;
         return Ok((host, deployment));
     }
     // The graph is read before the store is opened: a mistyped path leaves no empty database behind.
-    crate::deploy::read_graph(graph)?;
+    crate::deploy::read_graph(files::read_from(context.files(), graph))?;
     let host = context.host()?;
-    let deployment = crate::deploy::deploy(&host, graph).await?;
+    let deployment = crate::deploy::deploy_files(&host, files::read_from(context.files(), graph)).await?;
     Ok((host, deployment))
 }
 
 /// The argument as the name of a deployed graph: when no file is there and it can be one.
-fn deployed_name(graph: &Path) -> Option<&str> {
-    graph.to_str().filter(|text| !graph.exists() && versions::is_reference(text))
+fn deployed_name<'g>(context: &Context, graph: &'g Path) -> Option<&'g str> {
+    graph.to_str().filter(|text| !context.files().exists(graph) && versions::is_reference(text))
 }

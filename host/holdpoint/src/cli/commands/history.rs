@@ -1,15 +1,15 @@
 //! `holdpoint history`.
 
-use holdpoint_engine::HistoryEntry;
+use holdpoint_engine::{HistoryEntry, tree};
 use holdpoint_graph::ids::{Namespace, ThreadId};
 use holdpoint_graph::nodes::EffectMode;
-use holdpoint_store::{HistoryFilter, Store};
+use holdpoint_store::HistoryFilter;
 use serde_json::Value;
 
 use crate::cli::context::{Context, checkpoint_of, object_argument, thread_id};
+use crate::cli::output;
 use crate::cli::state_output::entry_json;
 use crate::cli::time_arguments::HistoryArguments;
-use crate::cli::{output, tree};
 use crate::failure::{EXIT_DONE, Failure};
 use crate::host::Host;
 

@@ -3,7 +3,7 @@
 use holdpoint_engine::Word;
 use holdpoint_graph::ids::OperationId;
 use holdpoint_graph::operation::{OperationHit, OperationRecord, OperationState};
-use holdpoint_store::{Journal, OperationFilter, ThreadStatus};
+use holdpoint_store::{OperationFilter, ThreadStatus};
 use serde_json::{Value, json};
 
 use crate::cli::arguments::{OperationsArguments, OperationsCommand, ResolveArguments};

@@ -28,7 +28,7 @@ pub async fn run(context: &Context, arguments: UpdateArguments) -> Result<u8, Fa
     };
     let options =
         RunOptions { metadata: metadata.unwrap_or_default(), effects: arguments.effects, ..RunOptions::default() };
-    let engine = host.engine.with_options(options);
+    let engine = host.engine.with_options(context.options(options));
     let view = engine.update(&thread, at.as_ref(), &supersteps).await.map_err(|error| Failure::from_engine(&error))?;
     output::report_thread(&view, context.json);
     Ok(EXIT_DONE)

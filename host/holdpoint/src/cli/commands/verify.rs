@@ -17,13 +17,14 @@ use crate::fixture::Fixture;
 /// An unknown thread, a graph version that is not stored, a damaged fixture, and the store's. A difference is reported, and the exit code says so.
 pub async fn run(context: &Context, arguments: VerifyArguments) -> Result<u8, Failure> {
     let path = Path::new(&arguments.subject);
-    let (engine, thread) = if path.is_file() {
+    // A file of a server is nobody's to name.
+    let (engine, thread) = if !context.is_served() && path.is_file() {
         let fixture = read_fixture(path)?;
         (fixture.engine().await?, fixture.transfer.thread.id)
     } else {
         (context.existing_host()?.engine, thread_id(&arguments.subject)?)
     };
-    let bar = Bar::begin(context.json);
+    let bar = Bar::begin(context);
     let verified = engine.verify(&thread, |done, all| bar.show(done, all)).await;
     drop(bar);
     let report = verified.map_err(|error| Failure::from_engine(&error))?;
@@ -58,8 +59,8 @@ fn read_fixture(path: &Path) -> Result<Fixture, Failure> {
 pub(super) struct Bar(Option<indicatif::ProgressBar>);
 
 impl Bar {
-    pub(super) fn begin(json: bool) -> Self {
-        Self((!json).then(|| indicatif::ProgressBar::new(0).with_message("verifying")))
+    pub(super) fn begin(context: &Context) -> Self {
+        Self((!context.json && !context.is_served()).then(|| indicatif::ProgressBar::new(0).with_message("verifying")))
     }
 
     pub(super) fn show(&self, done: u64, all: u64) {

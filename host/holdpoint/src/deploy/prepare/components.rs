@@ -49,7 +49,7 @@ impl Preparation<'_> {
         if let Some(known) = self.by_path.get(&path) {
             return Ok(known.clone());
         }
-        let found = match std::fs::read(&path) {
+        let found = match self.source.read(&path) {
             Ok(bytes) => {
                 let whose = format!("the component of node {node} ({})", path.display());
                 self.inspect(file, &whose, bytes).await?

@@ -4,8 +4,12 @@
 pub(super) const APPLICATION_ID: i64 = 0x486f_6c64;
 
 /// All migrations; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("0001_initial.sql"), include_str!("0002_operations.sql"), include_str!("0003_time_travel.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("0001_initial.sql"),
+    include_str!("0002_operations.sql"),
+    include_str!("0003_time_travel.sql"),
+    include_str!("0004_serving.sql"),
+];
 
 /// The version that the last migration makes.
 pub(super) fn version_known() -> i64 {

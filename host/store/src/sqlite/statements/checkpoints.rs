@@ -73,16 +73,17 @@ pub(in crate::sqlite) const VALUE_SIZES: &str = "
     where thread_key = ?1 and version = ?2";
 
 /// The values of the versions in the JSON array `?2` and all that they stand on, each once: `union` drops a prefix that several of them share.
+/// `cross join` keeps the few links first: SQLite would rather go through all values that the thread ever had.
 pub(in crate::sqlite) const VALUE_CHAINS: &str = "
     with recursive link (version, base_version) as (
         select version, base_version from channel_value
         where thread_key = ?1 and version in (select value from json_each(?2))
         union
         select base.version, base.base_version
-        from link join channel_value base on base.thread_key = ?1 and base.version = link.base_version
+        from link cross join channel_value base on base.thread_key = ?1 and base.version = link.base_version
     )
     select found.version, found.kind, found.base_version, found.value
-    from link join channel_value found on found.thread_key = ?1 and found.version = link.version";
+    from link cross join channel_value found on found.thread_key = ?1 and found.version = link.version";
 
 // Tasks.
 
@@ -112,27 +113,39 @@ pub(in crate::sqlite) const TASKS: &str = "
 
 pub(in crate::sqlite) const QUESTION_INSERT: &str = "
     insert into question (thread_key, question_id, checkpoint_key, task_id, node, occurrence, payload_digest, asked_at_ms,
-                          deadline_at_ms, status, format, answer, answer_schema, policy, payload)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                          deadline_at_ms, status, format, answer, answer_schema, policy, payload, due_at_ms,
+                          proceedings_version, proceedings, tenant)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+            (select thread.tenant from thread where thread.thread_key = ?1))
     on conflict (thread_key, question_id) do nothing";
 
-/// Compare and set: of two settlements one finds the question pending.
+/// Compare and set: of two settlements one finds the question pending. An answer gives the version `?6` of its proceedings, and what must hold of
+/// the deadline at `?9`: that it is `open` or `passed`.
 pub(in crate::sqlite) const QUESTION_SETTLE: &str = "
     update question
-    set status = ?3, answer = ?4, format = ?5
-    where thread_key = ?1 and question_id = ?2 and status = 'pending'";
+    set status = ?3,
+        answer = ?4,
+        format = ?5,
+        due_at_ms = null,
+        proceedings_version = coalesce(?6, proceedings_version),
+        proceedings = iif(?6 is null, proceedings, ?7)
+    where thread_key = ?1 and question_id = ?2 and status = 'pending'
+      and (?6 is null or proceedings_version = ?6 - 1)
+      and (?8 is null or iif(deadline_order <= ?9, 'passed', 'open') = ?8)";
 
 pub(in crate::sqlite) const QUESTION_SELECT: &str = "
     select question.question_id, checkpoint.checkpoint_id, question.task_id, question.node, question.occurrence,
            question.payload_digest, question.asked_at_ms, question.deadline_at_ms, question.status, question.format,
-           question.answer, question.answer_schema, question.policy, question.payload
+           question.answer, question.answer_schema, question.policy, question.payload, question.due_at_ms,
+           question.proceedings_version, question.proceedings
     from question join checkpoint using (checkpoint_key)
     where question.thread_key = ?1 and question.question_id = ?2";
 
 pub(in crate::sqlite) const QUESTIONS: &str = "
     select question.question_id, checkpoint.checkpoint_id, question.task_id, question.node, question.occurrence,
            question.payload_digest, question.asked_at_ms, question.deadline_at_ms, question.status, question.format,
-           question.answer, question.answer_schema, question.policy, question.payload
+           question.answer, question.answer_schema, question.policy, question.payload, question.due_at_ms,
+           question.proceedings_version, question.proceedings
     from question join checkpoint using (checkpoint_key)
     where question.checkpoint_key = ?1
     order by question.question_key";

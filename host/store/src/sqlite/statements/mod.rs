@@ -1,6 +1,9 @@
 //! All SQL that the store executes once it is open. Postgres will come as a sibling with the same statements where both dialects agree.
 
+mod approvals;
+mod audit;
 mod checkpoints;
+mod entries;
 mod operations;
 mod retention;
 mod shared;
@@ -9,7 +12,10 @@ mod threads;
 #[cfg(test)]
 mod plans;
 
+pub(super) use self::approvals::*;
+pub(super) use self::audit::*;
 pub(super) use self::checkpoints::*;
+pub(super) use self::entries::*;
 pub(super) use self::operations::*;
 pub(super) use self::retention::*;
 pub(super) use self::shared::*;

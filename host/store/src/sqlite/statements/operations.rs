@@ -24,6 +24,18 @@ pub(in crate::sqlite) const OPERATION_UPSERT: &str = "
         request = excluded.request
     where excluded.state <> 'queued' or operation.state = 'not-sent'";
 
+/// One that is there already stays as it is.
+pub(in crate::sqlite) const OPERATION_INSERT: &str = "
+    insert into operation (scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch,
+                           begun_at_ms, send_by_ms, settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome,
+                           notes, request)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+    on conflict (scope, connector, operation_id) do nothing";
+
+pub(in crate::sqlite) const OPERATION_STATE: &str = "
+    select state from operation
+    where scope = ?1 and connector = ?2 and operation_id = ?3";
+
 /// Compare and set: of those who saw the same record one finds it unchanged.
 pub(in crate::sqlite) const OPERATION_EXCHANGE: &str = "
     update operation
@@ -54,7 +66,7 @@ pub(in crate::sqlite) const OPERATION_EXCHANGE: &str = "
       and finished_at_ms is ?27";
 
 /// Interrupted threads with a task in doubt about the operation at their head, or in a subgraph that an unfinished task of the head's runs, run
-/// again, by whoever takes them. `cross join` keeps the tasks first: there are few in doubt.
+/// again, by whoever takes them; those that run will run on when they park. `cross join` keeps the tasks first: there are few in doubt.
 pub(in crate::sqlite) const THREADS_WAKE: &str = "
     with recursive stuck (thread_key, checkpoint_id) as (
         select checkpoint.thread_key, checkpoint.checkpoint_id
@@ -72,15 +84,16 @@ pub(in crate::sqlite) const THREADS_WAKE: &str = "
     )
     update thread
     set status = 'running',
-        owner = null,
-        lease_until_ms = 0,
-        updated_at_ms = ?4
+        owner = iif(status = 'interrupted', null, owner),
+        lease_until_ms = iif(status = 'interrupted', 0, lease_until_ms),
+        updated_at_ms = iif(status = 'interrupted', ?4, updated_at_ms),
+        woken = iif(status = 'running', 1, woken)
     where thread_key in (
         select waiting.thread_key
         from stuck cross join thread waiting
         where waiting.thread_key = stuck.thread_key
           and waiting.head = stuck.checkpoint_id
-          and waiting.status = 'interrupted'
+          and waiting.status in ('interrupted', 'running')
     )";
 
 pub(in crate::sqlite) const OPERATION_SELECT: &str = "

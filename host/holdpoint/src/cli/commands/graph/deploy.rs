@@ -15,7 +15,7 @@ use crate::shadow::{self, Differences, Outcome, Report, ThreadReport};
 
 /// Checks, compares, replays, and then deploys or refuses.
 pub(super) async fn run(context: &Context, arguments: DeployArguments) -> Result<u8, Failure> {
-    let files = files::read(&arguments.file);
+    let files = files::read_from(context.files(), &arguments.file);
     let shown = files.shown.clone();
     let progress = Progress::begin(format!("looking at {shown}"), context.json);
     let sandbox = host::checking_sandbox()?;

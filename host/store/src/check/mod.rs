@@ -1,6 +1,8 @@
 //! What every store refuses, in one place, so that all of them refuse the same: what is wrong with a write by itself, and what is wrong with
 //! it beside the checkpoints that it names.
 
+mod serving;
+
 use std::collections::BTreeSet;
 
 use holdpoint_graph::ids::{CheckpointId, Namespace};
@@ -9,6 +11,7 @@ use holdpoint_graph::operation::{OperationRecord, OperationState};
 use holdpoint_graph::state::Change;
 use serde_json::Value;
 
+pub(crate) use self::serving::*;
 use crate::records::{
     CacheRecord, CheckpointRecord, NewCheckpoint, QuestionRecord, Settlement, TaskRecord, ThreadError, Trigger,
     VersionRecord,
@@ -44,7 +47,9 @@ pub(crate) fn commit(commit: &Commit) -> Result<(), Error> {
     commit.questions.iter().try_for_each(question)?;
     commit.operations.iter().try_for_each(operation)?;
     commit.hits.iter().try_for_each(|hit| integer(hit.at_ms, "time of a hit"))?;
-    commit.cache.iter().try_for_each(cache)
+    commit.cache.iter().try_for_each(cache)?;
+    commit.runs.iter().try_for_each(|update| run_update(update, commit.at_ms))?;
+    audit(&commit.audit)
 }
 
 /// Checks a version by itself.
@@ -118,8 +123,9 @@ fn settlements(settlements: &[Settlement]) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
     for settlement in settlements {
         let question = match settlement {
-            Settlement::Answer { question, answer: given } => {
+            Settlement::Answer { question, answer: given, proceedings: said } => {
                 answer(given)?;
+                proceedings(said)?;
                 question
             }
             Settlement::Supersede { question } => question,
@@ -181,6 +187,8 @@ fn command(command: &Command) -> Result<(), Error> {
 fn question(question: &QuestionRecord) -> Result<(), Error> {
     integer(question.asked_at_ms, "time of a question")?;
     optional_integer(question.deadline_at_ms, "deadline of a question")?;
+    optional_integer(question.due_at_ms, "time of a question")?;
+    proceedings(&question.proceedings)?;
     depth(&question.payload, "a question's payload")?;
     depth(&question.policy, "a question's policy")?;
     question.answer_schema.as_ref().map_or(Ok(()), |schema| depth(schema, "a question's answer schema"))?;

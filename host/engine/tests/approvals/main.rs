@@ -1,0 +1,20 @@
+//! Approvals (DESIGN 8, `reference/approvals.md` B3): who may decide what, what is replied, and what time does.
+//!
+//! * `desk`: a thread that waits for one answer, and people around it.
+//! * `replies`: the table of B3, row by row. `people`: who may answer. `quorum`: several votes. `shapes`: payloads and values.
+//! * `time`: reminders, the ladder, the deadline. `races`: one winner each. `sqlite`: some of it against SQLite.
+
+#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod desk;
+
+mod people;
+mod quorum;
+mod races;
+mod replies;
+mod shapes;
+mod sqlite;
+mod time;
