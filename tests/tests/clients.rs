@@ -89,7 +89,7 @@ fn run_against_server(program: &Path, arguments: &[&str], script: &str, orders_p
     print!("{lines}");
     assert!(output.status.success() && lines.ends_with("all of it\n"), "{lines}\n{errors}");
     for order in orders_paid {
-        let paid = payments.log().iter().filter(|entry| entry.paid && entry.body["order"] == **order).count();
+        let paid = payments.log().iter().filter(|entry| entry.paid && entry.body["order_id"] == **order).count();
         assert_eq!(paid, 1, "order {order} is paid once");
     }
     assert_eq!(server.stop(), Some(0));

@@ -28,7 +28,7 @@ fn codes_of_sources(folder: &Path, found: &mut BTreeSet<String>) {
 #[test]
 fn the_page_lists_what_the_code_uses() {
     let mut used = BTreeSet::new();
-    for part in ["graph", "store", "engine", "effects", "sandbox", "holdpoint"] {
+    for part in ["graph", "store", "engine", "effects", "sandbox", "server", "holdpoint"] {
         codes_of_sources(&repository().join("host").join(part).join("src"), &mut used);
     }
     // Examples of the form in comments.

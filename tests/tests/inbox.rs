@@ -86,7 +86,7 @@ timeout = "300ms"
     print!("{lines}");
     assert!(output.status.success() && lines.ends_with("all of it\n"), "{lines}\n{errors}");
     let paid: Vec<String> =
-        payments.log().iter().filter(|entry| entry.paid).map(|entry| entry.body["order"].to_string()).collect();
+        payments.log().iter().filter(|entry| entry.paid).map(|entry| entry.body["order_id"].to_string()).collect();
     assert_eq!(paid, ["\"inbox-1\""], "only what was accepted is paid, once");
     assert_eq!(silent.log().len(), 1, "what was in doubt was sent once");
     assert_eq!(server.stop(), Some(0));

@@ -356,7 +356,7 @@ fn roles_and_tenants_are_kept_apart() {
     assert_eq!(place.expect(0, &["threads", "show", "t"]), asked, "as it was");
 
     // An approver answers, and the server goes on by itself.
-    approver.expect(0, &["approvals", "respond", question, "--value", r#"{"approved":true}"#]);
+    approver.expect(0, &["approvals", "accept", question, "--value", r#"{"approved":true}"#]);
     assert!(trail(&place).contains("\"key:ann\""), "in the approver's name");
     // Without a key that counts nobody comes in, and a wrong one is not nobody.
     let wrong = Desk { key: Some("hp_wrong".to_owned()), ..Desk::new(&served) };
@@ -456,7 +456,7 @@ fn a_run_outlives_its_watcher_and_stops_when_it_is_asked_to() {
     drop(lines);
     let ended = (0..500).find_map(|_| {
         let shown = desk.run(&["threads", "show", "left"]);
-        (shown.exit == Some(0)).then_some(shown.reply)
+        (shown.reply["status"] == "done").then_some(shown.reply)
     });
     assert_eq!(ended.expect("it ends")["values"]["count"], 300);
     // Asked: it stops at a superstep's end, and can be continued.

@@ -58,6 +58,8 @@ fn provider() -> Option<SdkTracerProvider> {
     if !named("OTEL_EXPORTER_OTLP_ENDPOINT") && !named("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
         return None;
     }
+    // Whoever has installed one before keeps it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match SpanExporter::builder().with_http().build() {
         Ok(exporter) => {
             let resource = Resource::builder().with_service_name("holdpoint").build();

@@ -1,5 +1,7 @@
 //! Every reply of the table in `resources/approvals.rs`, over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 mod support;
 
 use holdpoint_graph::actor::Actor;

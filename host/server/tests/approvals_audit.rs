@@ -1,5 +1,7 @@
 //! The record of a real server's decisions, checked by `tests/audit_verifier.py`: a second reader of the same description.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

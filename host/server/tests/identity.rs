@@ -1,5 +1,7 @@
 //! Who comes in, and as whom: loopback, API keys, a browser's session.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 mod support;
 
 use holdpoint_graph::actor::{Actor, Basis};

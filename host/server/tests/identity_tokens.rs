@@ -1,5 +1,7 @@
 //! Tokens of an identity provider. The provider is this test's own: it signs tokens and serves its keys on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,7 @@
 //! Approval links: opening shows, the form decides, once.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 mod support;
 
 use holdpoint_graph::actor::{Actor, Basis};

@@ -1,8 +1,8 @@
 //! A million questions that wait: what a host that has nothing to do with them pays, and what happens when ten thousand run out at once.
 //!
 //! One thread is run until it asks. The others are its commits with names, moments and derived ids of their own, applied by the store's own code
-//! without waiting for the disk ([`filling`]): every row is there that a thread leaves which came the long way, its place in the audit trail
-//! included. That they are what the engine leaves shows in the end, when ten thousand of them go on and finish.
+//! without waiting for the disk ([`filling`]): every row is there that a thread leaves which came the long way, but for those of the audit trail,
+//! which would be a third of the file and which nothing here reads. That they are what the engine leaves shows in the end, when ten thousand of them go on and finish.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use holdpoint_effects::Configuration;
 use holdpoint_engine::Config;
 use holdpoint_graph::ids::ThreadId;
 use holdpoint_store::sqlite::filling;
-use holdpoint_store::{AuditFilter, HistoryFilter, QuestionFilter, ThreadStatus};
+use holdpoint_store::{HistoryFilter, QuestionFilter, ThreadStatus};
 use tokio::sync::Semaphore;
 
 use self::copies::{Template, WEEK_MS};
@@ -92,9 +92,7 @@ async fn template(place: &Workplace, extent: &Extent) -> Result<Template, Failur
     }
     let failed = |error: holdpoint_store::Error| Failure::from_store(&error);
     let history = host.store.history(&thread, &HistoryFilter::newest(10)).await.map_err(failed)?;
-    let audit = AuditFilter { thread: Some(thread), limit: 100, ..AuditFilter::default() };
-    let audit = host.store.audit(&audit).await.map_err(failed)?;
-    Template::new(history, audit).ok_or_else(|| unexpected("the thread that asks left something else".to_owned()))
+    Template::new(history).ok_or_else(|| unexpected("the thread that asks left something else".to_owned()))
 }
 
 /// Makes waiting threads, while nobody has the store open here.

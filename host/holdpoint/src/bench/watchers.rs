@@ -132,7 +132,8 @@ async fn tell(say: &UnboundedSender<Value>, watchers: &mut Vec<Events>) -> Resul
         let got = got.clone();
         reading.spawn(async move {
             for number in 0..EVENTS {
-                while events.line_after("data: ").await? != json!({ "number": number }).to_string() {}
+                let awaited = json!({ "number": number }).to_string();
+                while events.line_after("data: ").await? != awaited {}
                 let _ = got.send(Instant::now());
             }
             Ok::<_, Failure>(events)

@@ -55,8 +55,8 @@ fn parse() -> (Arguments, ArgMatches) {
 
 /// On the server that the options name, where the command is about what a server has; here otherwise.
 async fn run_where_it_belongs(arguments: Arguments, matches: ArgMatches) -> Result<u8, Failure> {
-    match remote::client::connection(&arguments, &matches)? {
-        Some(connection) => remote::client::run(connection, arguments, matches).await,
+    match remote::client::server(&arguments, &matches)? {
+        Some(server) => remote::client::run(server, arguments, matches).await,
         None => run(arguments).await,
     }
 }

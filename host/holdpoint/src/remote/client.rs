@@ -32,11 +32,11 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Largest refusal that is read.
 const REFUSAL_BYTES_MAX: usize = 4 << 20;
 
-/// The server that a command runs on; none when it runs here.
+/// The server that a command may be run on; none when it runs here whatever files it names.
 ///
 /// # Errors
-/// An address or key that cannot be used.
-pub(crate) fn connection(arguments: &Arguments, matches: &ArgMatches) -> Result<Option<Connection>, Failure> {
+/// A server and a store, both named.
+pub(crate) fn server(arguments: &Arguments, matches: &ArgMatches) -> Result<Option<String>, Failure> {
     let Some(server) = arguments.server.as_deref().filter(|server| !server.is_empty()) else { return Ok(None) };
     if !command_line::belongs_to_server(&arguments.command) {
         return Ok(None);
@@ -52,17 +52,18 @@ pub(crate) fn connection(arguments: &Arguments, matches: &ArgMatches) -> Result<
         }
         return Ok(None);
     }
-    Connection::new(server, arguments.api_key.as_deref(), arguments.insecure).map(Some)
+    Ok(Some(server.to_owned()))
 }
 
 /// Runs a command on a server. Its output is printed here as it comes; gives its exit code.
 ///
 /// # Errors
-/// The server's refusals; a server that cannot be reached (`HP0798`), or that is lost in the middle (`HP0799`).
-pub(crate) async fn run(connection: Connection, arguments: Arguments, matches: ArgMatches) -> Result<u8, Failure> {
+/// An address or key that cannot be used (`HP0735`); the server's refusals; a server that cannot be reached (`HP0798`), or that is lost in the middle (`HP0799`).
+pub(crate) async fn run(server: String, arguments: Arguments, matches: ArgMatches) -> Result<u8, Failure> {
     let Some(request) = command_line::request(&arguments, &matches)? else {
         return crate::cli::run(arguments).await;
     };
+    let connection = Connection::new(&server, arguments.api_key.as_deref(), arguments.insecure)?;
     let stops = permit::drives_a_run(&arguments.command);
     let out = match arguments.command {
         Command::Export(export) => Some(export.out),

@@ -175,7 +175,7 @@ mod tests {
         sent(&["resume", "--thread", "", "--answer", " "]);
         sent(&["replay", "--thread", "t", "--from", "1234", "--effects", "ask"]);
         sent(&["fork", "t", "--from", "1", "--set", "{}", "--no-run"]);
-        sent(&["operations", "resolve", "-1", "--send", "--reason", "--because"]);
+        sent(&["operations", "resolve", "--send", "--reason=--because", "--", "-1"]);
         sent(&["graph", "list"]);
         sent(&["db", "prune", "--keep-latest", "--older-than", "7d", "--dry-run"]);
         sent(&["export", "t", "--out", "/tmp/x"]);

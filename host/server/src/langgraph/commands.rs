@@ -130,6 +130,7 @@ async fn start(
         Err(problem) => return Err(problem),
     };
     let (run, _) = context.runs().accept(caller, Some(&thread), asked).await?;
+    context.runs().feed(&thread).commanded(&run.id);
     Ok((thread, json!({ "run_id": run.id.as_str() })))
 }
 
@@ -173,7 +174,8 @@ async fn respond(
         ..CreateRun::default()
     };
     let thread = summary.entry.thread;
-    context.runs().accept(caller, Some(&thread), create).await?;
+    let (run, _) = context.runs().accept(caller, Some(&thread), create).await?;
+    context.runs().feed(&thread).commanded(&run.id);
     Ok((thread, json!({})))
 }
 
@@ -190,7 +192,7 @@ struct EventsBody {
     since: Option<u64>,
 }
 
-/// Streams a thread's events. Without `since` from the beginning of the run that is open, if one is.
+/// Streams a thread's events. Without `since` from the beginning of the run that is open, if one is, or that a command asked for a moment ago.
 #[utoipa::path(
     post, path = "/threads/{thread_id}/stream/events", tag = "threads", request_body = EventsBody,
     params(("thread_id" = String, Path, description = "The thread")),
@@ -215,7 +217,7 @@ async fn stream_events(
     let feed = context.runs().feed(&thread);
     let place = match asked.since {
         Some(since) => since,
-        None if summary.runs_open == 0 => feed.newest(),
+        None if summary.runs_open == 0 => feed.before_commanded().unwrap_or_else(|| feed.newest()),
         None => {
             let mut place = feed.newest();
             for status in [RunStatus::Running, RunStatus::Pending] {

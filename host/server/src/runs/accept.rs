@@ -414,8 +414,8 @@ fn is_paused(known: &Known) -> bool {
     let doubts = |snapshot: &Snapshot| {
         !snapshot.unsettled.is_empty() || snapshot.tasks.iter().any(|task| task.status == TaskStatus::InDoubt)
     };
-    let waits = known.snapshot.as_ref().is_some_and(doubts);
-    known.summary.record.as_ref().is_some_and(|record| record.status == ThreadStatus::Interrupted) && !waits
+    // Of one reading with its questions: a thread that another answer has finished meanwhile is not paused.
+    known.snapshot.as_ref().is_some_and(|snapshot| snapshot.thread.status == ThreadStatus::Interrupted && !doubts(snapshot))
 }
 
 /// All questions of a thread's unfinished step, those of running subgraphs included.

@@ -24,6 +24,9 @@ const IDLE_BYTES_MAX: usize = 128 << 20;
 /// How long a feed is kept after it was last written or watched.
 const KEPT: Duration = Duration::from_secs(300);
 
+/// How late somebody may begin to watch the run that they asked for. Longer than clients wait for a stream to open.
+const LATE_MAX: Duration = Duration::from_secs(6);
+
 /// Runs whose ends a feed remembers.
 const ENDS_MAX: usize = 64;
 
@@ -104,6 +107,8 @@ struct FeedState {
     /// Runs in the order in which they ended.
     ended: VecDeque<RunId>,
     touched: Instant,
+    /// The newest run that somebody asked for who is about to watch it, and when.
+    commanded: Option<(RunId, Instant)>,
     closed: bool,
 }
 
@@ -180,6 +185,7 @@ impl Feed {
             passed: now_ms,
             runs: HashMap::new(),
             ended: VecDeque::new(),
+            commanded: None,
             touched: Instant::now(),
             closed: false,
         };
@@ -200,6 +206,18 @@ impl Feed {
         let before = state.newest();
         state.runs.entry(run.clone()).or_insert(RunPlace { before, ..RunPlace::default() });
         state.touched = Instant::now();
+    }
+
+    /// Notes that a run was asked for by somebody who is about to watch it.
+    pub(crate) fn commanded(&self, run: &RunId) {
+        self.state().commanded = Some((run.clone(), Instant::now()));
+    }
+
+    /// The place before the newest run that somebody asked for a moment ago and is about to watch: a quick run is over before they can.
+    pub(crate) fn before_commanded(&self) -> Option<u64> {
+        let state = self.state();
+        let (run, at) = state.commanded.as_ref()?;
+        (at.elapsed() < LATE_MAX).then(|| state.runs.get(run).map(|place| place.before)).flatten()
     }
 
     /// Tells that a run begins, once.

@@ -13,8 +13,9 @@ use crate::store::{Commit, Error};
 /// Commits of one transaction.
 const BATCH: usize = 5_000;
 
-/// Commits that wait to be written.
-const QUEUE_MAX: usize = 1_000;
+/// Commits that are handed over at once, and how many such portions wait to be written.
+const PORTION: usize = 256;
+const PORTIONS_MAX: usize = 8;
 
 /// Applies commits, each as the writer applies it, but thousands to a transaction and without waiting for the disk: a power loss may take all of
 /// them. For measuring. Commits are taken from the iterator on a thread of its own. Gives their number.
@@ -24,18 +25,21 @@ const QUEUE_MAX: usize = 1_000;
 pub fn fill(path: &Path, commits: impl Iterator<Item = Commit> + Send) -> std::result::Result<u64, Error> {
     let session = open::writer(path, &SqliteOptions { synchronous_full: false, ..SqliteOptions::default() })?;
     let filled = std::thread::scope(|scope| {
-        let (sender, rows) = sync_channel(QUEUE_MAX);
+        let (sender, rows) = sync_channel::<Vec<CommitRows>>(PORTIONS_MAX);
         let prepared = scope.spawn(move || {
+            let mut portion = Vec::with_capacity(PORTION);
             for commit in commits {
                 check::commit(&commit)?;
-                if sender.send(CommitRows::new(commit)).is_err() {
+                portion.push(CommitRows::new(commit));
+                if portion.len() == PORTION && sender.send(std::mem::take(&mut portion)).is_err() {
                     // Writing has failed and says why.
                     break;
                 }
             }
+            let _ = sender.send(portion);
             Ok(())
         });
-        let written = write(&session, rows.into_iter()).map_err(|failure| failure.0);
+        let written = write(&session, rows.into_iter().flatten()).map_err(|failure| failure.0);
         let prepared = prepared.join().unwrap_or_else(|_| Err(Error::Invalid("preparing commits panicked".into())));
         prepared.and(written)
     });

@@ -6,8 +6,7 @@ use holdpoint_engine::patch;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, TaskId, ThreadId};
 use holdpoint_store::{
-    AuditEntry, AuditRecord, Claim, Commit, Expect, NewCheckpoint, NewThread, QuestionRecord, Snapshot, TaskRecord,
-    ThreadStatus,
+    Claim, Commit, Expect, NewCheckpoint, NewThread, QuestionRecord, Snapshot, TaskRecord, ThreadStatus,
 };
 use serde_json::{Map, Value, json};
 
@@ -17,18 +16,15 @@ pub(super) const WEEK_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 pub(super) struct Template {
     /// Oldest first.
     history: Vec<Snapshot>,
-    /// With its kind, for good: there are two of them.
-    audit: Vec<(&'static str, AuditRecord)>,
     pub(super) asked_at_ms: u64,
 }
 
 impl Template {
     /// From a history, newest first; none when nothing of it waits.
-    pub(super) fn new(mut history: Vec<Snapshot>, audit: Vec<AuditRecord>) -> Option<Self> {
+    pub(super) fn new(mut history: Vec<Snapshot>) -> Option<Self> {
         history.reverse();
         let asked_at_ms = history.last()?.questions.first()?.asked_at_ms;
-        let audit = audit.into_iter().map(|record| (&*record.kind.clone().leak(), record)).collect();
-        Some(Self { history, audit, asked_at_ms })
+        Some(Self { history, asked_at_ms })
     }
 
     /// The commits of another thread like it: its input, and its question with a deadline of its own.
@@ -54,12 +50,6 @@ impl Template {
             tasks.extend(snapshot.tasks.iter().map(|task| copy.task(task, &ids)));
             questions.extend(snapshot.questions.iter().map(|found| copy.question(found, &ids, deadline_at_ms)));
         }
-        let asked = head.questions.iter().zip(&questions);
-        let asked = asked.map(|(before, after): (_, &QuestionRecord)| (before.id.as_str(), after.id.as_str()));
-        let made = copy.checkpoints.iter().map(|(before, after)| (before.as_str(), after.as_str()));
-        let ids: BTreeMap<&str, &str> = asked.chain(made).collect();
-        let audit = self.audit.iter().map(|(kind, record)| copy.audit(kind, record, &ids));
-        let (given, asked): (Vec<_>, Vec<_>) = audit.partition(|entry| !entry.kind.starts_with("question."));
         let (before, at_ms) = (&head.thread, self.asked_at_ms);
         let new = NewThread {
             epoch: Epoch(at_ms),
@@ -78,14 +68,12 @@ impl Template {
                 checkpoints,
                 tasks: giving,
                 requester: before.requester.clone(),
-                audit: given,
                 ..Commit::new(thread.clone(), Expect::New(new), ThreadStatus::Running, at_ms)
             },
             Commit {
                 release: true,
                 tasks: asking,
                 questions,
-                audit: asked,
                 ..Commit::new(thread, Expect::Epoch(Epoch(at_ms)), ThreadStatus::Interrupted, at_ms)
             },
         ]
@@ -173,23 +161,5 @@ impl Copy {
         record.deadline_at_ms = Some(deadline_at_ms);
         record.due_at_ms = Some(deadline_at_ms);
         record
-    }
-
-    fn audit(&self, kind: &'static str, record: &AuditRecord, ids: &BTreeMap<&str, &str>) -> AuditEntry {
-        let mut body = record.body.clone();
-        for value in body.values_mut() {
-            let known = value.as_str().and_then(|text| ids.get(text));
-            if let Some(known) = known {
-                *value = (*known).into();
-            }
-        }
-        AuditEntry {
-            thread: Some(self.thread.clone()),
-            tenant: record.tenant.clone(),
-            at_ms: record.at_ms,
-            actor: record.actor.clone(),
-            kind,
-            body,
-        }
     }
 }
