@@ -65,7 +65,7 @@ pub fn match_answers<'a>(
             let known: HashSet<&QuestionId> = questions.iter().map(|question| &question.id).collect();
             let elsewhere: Vec<QuestionId> = map.keys().filter(|id| !known.contains(id)).cloned().collect();
             let mut accepted = Vec::new();
-            // In order of asking, so that of several things that are wrong the first is told.
+            // In the order of the questions, so that of several things that are wrong the first is told.
             for question in questions {
                 match map.get(&question.id) {
                     Some(value) if question.status == QuestionStatus::Pending => {

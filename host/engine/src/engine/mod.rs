@@ -46,7 +46,7 @@ use holdpoint_graph::clock::Clock;
 use holdpoint_graph::definition::{Component, Graph, GraphReference, Subgraph, Work};
 use holdpoint_graph::digest::{Digest, canonical_json};
 use holdpoint_graph::document;
-use holdpoint_graph::ids::{QuestionId, ThreadId};
+use holdpoint_graph::ids::{QuestionId, TaskId, ThreadId};
 use holdpoint_graph::nodes::Nodes;
 use holdpoint_graph::notice::{Directory, NoDirectory, NoNotices, Notices};
 use holdpoint_store::{Content, QuestionRecord, QuestionStatus, Snapshot, Store, TaskStatus};
@@ -289,10 +289,14 @@ impl Engine {
     }
 }
 
-/// All questions of a thread's unfinished step, those of running subgraphs included.
+/// All questions of a thread's unfinished step, those of running subgraphs included, in order of their tasks' paths: tasks that ran at once asked in an
+/// order that means nothing.
 fn all_questions(snapshot: &Snapshot) -> Vec<QuestionRecord> {
+    let paths: HashMap<&TaskId, &str> = snapshot.tasks.iter().map(|task| (&task.id, task.path.as_str())).collect();
+    let mut own = snapshot.questions.clone();
+    own.sort_by_key(|question| (paths.get(&question.task).copied().unwrap_or_default(), question.occurrence));
     let inner = view::children_in_order(snapshot).into_iter().flat_map(all_questions);
-    snapshot.questions.iter().cloned().chain(inner).collect()
+    own.into_iter().chain(inner).collect()
 }
 
 fn pending_ids(snapshot: &Snapshot) -> Vec<QuestionId> {

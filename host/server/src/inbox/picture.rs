@@ -3,6 +3,7 @@
 //! Rows are distances from the start, edges that lead back are drawn at the side. Good enough for graphs that people read; a very large graph is a long
 //! picture in a box that scrolls.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use holdpoint_graph::definition::{Graph, Next, Node, Target, Work};
@@ -277,8 +278,8 @@ fn ranks<'g>(graph: &'g Graph, edges: &[Edge<'g>]) -> HashMap<Place<'g>, usize> 
     while let Some(place) = waiting.pop_front() {
         let rank = ranks.get(&place).copied().unwrap_or(0);
         for edge in edges.iter().filter(|edge| edge.from == place) {
-            if !ranks.contains_key(&edge.to) {
-                ranks.insert(edge.to, rank + 1);
+            if let Entry::Vacant(unranked) = ranks.entry(edge.to) {
+                unranked.insert(rank + 1);
                 waiting.push_back(edge.to);
             }
         }

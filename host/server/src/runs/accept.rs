@@ -415,7 +415,10 @@ fn is_paused(known: &Known) -> bool {
         !snapshot.unsettled.is_empty() || snapshot.tasks.iter().any(|task| task.status == TaskStatus::InDoubt)
     };
     // Of one reading with its questions: a thread that another answer has finished meanwhile is not paused.
-    known.snapshot.as_ref().is_some_and(|snapshot| snapshot.thread.status == ThreadStatus::Interrupted && !doubts(snapshot))
+    known
+        .snapshot
+        .as_ref()
+        .is_some_and(|snapshot| snapshot.thread.status == ThreadStatus::Interrupted && !doubts(snapshot))
 }
 
 /// All questions of a thread's unfinished step, those of running subgraphs included.
