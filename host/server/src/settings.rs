@@ -48,7 +48,7 @@ pub struct Oidc {
     pub groups_claim: String,
     /// The claim that names the tenant; without it all are of [`Settings::tenant`].
     pub tenant_claim: Option<String>,
-    /// Which groups give which roles, by role name.
+    /// Which groups give which roles: a role name, and the group whose members have it.
     pub roles: Vec<(String, String)>,
 }
 

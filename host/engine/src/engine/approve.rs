@@ -205,7 +205,7 @@ impl Engine {
             let now_ms = self.now_ms();
             let found = self.found(question).await?;
             if let Some(key) = reply
-                && let Some(before) = store.reply(&self.options.principal.actor.id, &key.key, now_ms).await?
+                && let Some(before) = store.reply(&self.replier(), &key.key, now_ms).await?
             {
                 return replayed(&found, key, before);
             }
@@ -246,9 +246,14 @@ impl Engine {
         }
     }
 
+    /// Whose idempotency keys these are. Two tenants may have actors of the same id.
+    fn replier(&self) -> String {
+        format!("{}/{}", self.options.principal.tenant, self.options.principal.actor.id)
+    }
+
     fn reply_record(&self, key: &ReplyKey, body: &Value, now_ms: u64) -> ReplyRecord {
         ReplyRecord {
-            actor: self.options.principal.actor.id.clone(),
+            actor: self.replier(),
             key: key.key.clone(),
             request: key.request.clone(),
             status: OK,
