@@ -149,9 +149,12 @@ fn other_stored_forms_are_refused() {
 /// Stored graphs are found by digest: what later versions add must not change the digests of graphs that do not use it.
 #[test]
 fn digests_stay_what_they_were() {
+    let mut before = everything();
+    before.nodes.retain(|name, _| name.as_str() != "d");
     let digests = [
         (refund(), "sha256:51c55f266dec734fd1064bcf6b84b365032b167f32af94fa989a6563dec2bc04"),
-        (everything(), "sha256:90ca3e82a599f7b6a8130c4289aa0492d156d723547cf46e77423a5b60b4125a"),
+        (before, "sha256:90ca3e82a599f7b6a8130c4289aa0492d156d723547cf46e77423a5b60b4125a"),
+        (everything(), "sha256:27549d197f08a7f760de82da2b6c65bcb69ddaf437a40b518ab702ff684fcbce"),
     ];
     for (graph, expected) in digests {
         assert_eq!(digest(&graph).as_str(), expected, "{}", graph.name);

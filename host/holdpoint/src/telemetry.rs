@@ -9,7 +9,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter, Targets};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
@@ -48,7 +48,9 @@ pub fn start(json: bool) -> Telemetry {
         tracing_opentelemetry::layer().with_tracer(provider.tracer("holdpoint")).with_filter(ours)
     });
     // A second initialisation can only come from a program that embeds this one: then its logging stands.
-    let _ = tracing_subscriber::registry().with(logs.with_filter(level)).with(traces).try_init();
+    // Lines name what they are about themselves: spans are for the traces.
+    let lines = level.and(filter_fn(|metadata| metadata.is_event()));
+    let _ = tracing_subscriber::registry().with(logs.with_filter(lines)).with(traces).try_init();
     Telemetry(provider)
 }
 

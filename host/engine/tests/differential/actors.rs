@@ -191,7 +191,7 @@ fn ask(
             payload,
             payload_digest,
             answer_schema,
-            deadline_ms: Some(60_000),
+            deadline_ms: Some(6_000_000),
             evidence: evidence.map(Box::new),
         })
     })
