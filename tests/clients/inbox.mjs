@@ -38,6 +38,8 @@ async function open(path) {
   const response = await page.goto(address + path);
   assert.equal(response.status(), 200, `${path}: ${response.status()}`);
 }
+/** Sends a form and waits until its answer's page is there. */
+const sent = (page, action) => Promise.all([page.waitForNavigation({ waitUntil: "load" }), action()]);
 const shot = (name) => page.screenshot({ path: `${screenshots}/${name}.png`, fullPage: true });
 const body = () => page.locator("main").innerText();
 
@@ -56,20 +58,20 @@ async function until(path, words) {
 {
   const refund = await thread("refund", { order_id: "inbox-1", amount_cents: 50000 });
   await open("/inbox");
-  await page.locator(`a[href="/inbox/approvals/${refund.question}"]`).click();
+  await sent(page, () => page.locator(`a[href="/inbox/approvals/${refund.question}"]`).click());
   assert.match(await body(), /What is asked/);
   assert.match(await body(), /commit_refund, which may use payments/);
   await shot("approval");
   const second = await context.newPage();
   await second.goto(`${address}/inbox/approvals/${refund.question}`);
-  await page.getByRole("button", { name: "Accept", exact: true }).click();
+  await sent(page, () => page.getByRole("button", { name: "Accept", exact: true }).click());
   assert.match(await until(`/inbox/approvals/${refund.question}`, /approved/), /Decided/);
   const finished = await until(`/inbox/threads/${refund.id}`, /idle of graph refund/);
   assert.match(finished, /approved/);
   assert.match(finished, /completed/);
   assert.equal(await page.locator("svg.graph .ran").count(), 3, "the path that was taken");
   await shot("thread");
-  await second.getByRole("button", { name: "Reject" }).click();
+  await sent(second, () => second.getByRole("button", { name: "Reject" }).click());
   assert.match(await second.locator("main").innerText(), /That was not done/);
   assert.match(await second.locator("main").innerText(), /approved|answered/);
   done("a refund is seen, approved and finished, and a second decision is refused");
@@ -91,7 +93,7 @@ async function until(path, words) {
   await shot("doubt");
   await page.getByLabel("How do you know?").fill("the receiver's books have it");
   await page.getByLabel(/what the receiver answered/).fill('{"status":200,"headers":{},"body":{"receipt":"r-7"}}');
-  await page.getByRole("button", { name: "It happened" }).click();
+  await sent(page, () => page.getByRole("button", { name: "It happened" }).click());
   assert.match(await body(), /Nothing is in doubt/);
   await until(`/inbox/threads/${doubtful.id}`, /idle of graph doubtful/);
   assert.match(await body(), /r-7/);
@@ -105,7 +107,7 @@ async function until(path, words) {
   const before = await page.locator("pre").innerText();
   await page.locator("#checkpoint").selectOption({ index: 0 });
   await page.getByLabel(/Changes/).fill('{"amount_cents": 100}');
-  await page.getByRole("button", { name: "Run the branch" }).click();
+  await sent(page, () => page.getByRole("button", { name: "Run the branch" }).click());
   const tree = await page.locator("pre").innerText();
   assert.ok(tree.split("\n").length > before.split("\n").length, tree);
   assert.match(await body(), /amount_cents\s+100/);
@@ -137,7 +139,7 @@ async function until(path, words) {
     await page.keyboard.press("Tab");
     if ((await page.evaluate(() => document.activeElement?.textContent)) === "Reject") break;
   }
-  await page.keyboard.press("Enter");
+  await sent(page, () => page.keyboard.press("Enter"));
   await until(`/inbox/threads/${refund.id}`, /idle of graph refund/);
   assert.match(await body(), /rejected/);
   done("by keyboard, dark and narrow");
