@@ -137,7 +137,7 @@ impl Telling {
     }
 }
 
-/// The operation id of a notice: `holdpoint.notice:KIND:QUESTION:NUMBER`.
+/// The operation id of a notice: `holdpoint-notice:KIND:QUESTION:NUMBER`.
 fn id(kind: NoticeKind, question: &str, number: u32) -> OperationId {
     let kind = kind.name().trim_start_matches("approval.");
     OperationId::parse(format!("{NOTICE_PREFIX}{kind}:{question}:{number}"))
@@ -175,15 +175,15 @@ mod tests {
             ends(&key).into_iter().map(|end| end.id.to_string()).collect::<Vec<_>>()
         };
         let expected =
-            ["holdpoint.notice:decided:q1:0", "holdpoint.notice:expired:q1:0", "holdpoint.notice:cancelled:q1:0"];
+            ["holdpoint-notice:decided:q1:0", "holdpoint-notice:expired:q1:0", "holdpoint-notice:cancelled:q1:0"];
         for kind in ["requested:q1:0", "reminded:q1:3", "escalated:q1:1"] {
-            assert_eq!(check(&format!("holdpoint.notice:{kind}")), expected);
+            assert_eq!(check(&format!("holdpoint-notice:{kind}")), expected);
         }
         for id in [
-            "holdpoint.notice:decided:q1:0",
-            "holdpoint.notice:expired:q1:0",
-            "holdpoint.notice:cancelled:q1:0",
-            "holdpoint.notice:",
+            "holdpoint-notice:decided:q1:0",
+            "holdpoint-notice:expired:q1:0",
+            "holdpoint-notice:cancelled:q1:0",
+            "holdpoint-notice:",
             "refund:1",
         ] {
             assert!(check(id).is_empty(), "{id}");

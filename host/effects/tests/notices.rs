@@ -121,7 +121,7 @@ async fn each_connector_gets_its_own_operation_in_its_own_form() {
         .iter()
         .map(|record| format!("{} {} {}", record.key.connector, record.key.scope.to_text(), record.key.id))
         .collect();
-    let id = format!("holdpoint.notice:requested:{QUESTION}:0");
+    let id = format!("holdpoint-notice:requested:{QUESTION}:0");
     let expected = ["hooks", "json", "lines", "list", "mail", "pager", "slack"].map(|connector| {
         let scope = if connector == "pager" { "global:refund" } else { "thread:t" };
         format!("{connector} {scope} {id}")
@@ -151,7 +151,7 @@ async fn each_connector_gets_its_own_operation_in_its_own_form() {
     let twice = world.effects.operations(&notice(NoticeKind::Requested, &all));
     assert_eq!(records, twice, "the same notice, the same operations");
     let reminded = |number| told(&world.effects, &Notice { number, ..notice(NoticeKind::Reminded, &["hooks"]) }).key.id;
-    assert_eq!(reminded(2).as_str(), format!("holdpoint.notice:reminded:{QUESTION}:2"));
+    assert_eq!(reminded(2).as_str(), format!("holdpoint-notice:reminded:{QUESTION}:2"));
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn the_same_notice_twice_is_one_delivery_with_a_signature_that_holds() {
     assert_eq!(one.unwrap().completed + two.unwrap().completed, 1);
     assert_eq!(world.effects.deliver_due().await.unwrap(), Delivered::default());
     let [received] = &receiver.received()[..] else { panic!("one message: {:?}", receiver.received()) };
-    assert_eq!(received.header("webhook-id"), Some(format!("t:holdpoint.notice:requested:{QUESTION}:0").as_str()));
+    assert_eq!(received.header("webhook-id"), Some(format!("t:holdpoint-notice:requested:{QUESTION}:0").as_str()));
     assert_eq!(received.header("webhook-timestamp"), Some("1700000000"));
     assert!(verify(SECRET, received));
     assert_eq!(body(received)["data"]["approval_id"], QUESTION);
@@ -256,7 +256,7 @@ async fn a_deliverer_that_dies_is_replaced_with_the_same_id() {
         .iter()
         .map(|received| received[0].header("idempotency-key").map(str::to_owned))
         .collect();
-    assert_eq!(ids, vec![Some(format!("t:holdpoint.notice:requested:{QUESTION}:0")); 2]);
+    assert_eq!(ids, vec![Some(format!("t:holdpoint-notice:requested:{QUESTION}:0")); 2]);
 }
 
 #[tokio::test]
@@ -328,11 +328,11 @@ async fn people_are_not_asked_for_what_has_ended_and_programs_get_every_event() 
 #[tokio::test]
 async fn nodes_cannot_take_a_notices_id_or_its_way() {
     let (receiver, world) = world(ok()).await;
-    let id = format!("holdpoint.notice:requested:{QUESTION}:0");
+    let id = format!("holdpoint-notice:requested:{QUESTION}:0");
     let event = json!({ "method": "POST", "path": "/v2/enqueue", "body": {} });
     let mut effects = world.task("t", 1);
     let results = effects.perform_all(vec![operation(Some(&id), "payments", event)]).await.unwrap();
-    let expected = "operation ids that begin with `holdpoint.notice:` are the host's";
+    let expected = "operation ids that begin with `holdpoint-notice:` are the host's";
     assert!(line(&results[0]).contains(expected) && line(&results[0]).contains("[HP0522]"), "{}", line(&results[0]));
     assert_eq!((receiver.received().len(), effects.finish().operations.len()), (0, 0));
 
@@ -371,7 +371,7 @@ async fn a_file_gets_the_event_as_one_line() {
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!(
         (&line["id"], &line["request"]["type"]),
-        (&json!(format!("holdpoint.notice:cancelled:{QUESTION}:0")), &json!("approval.cancelled"))
+        (&json!(format!("holdpoint-notice:cancelled:{QUESTION}:0")), &json!("approval.cancelled"))
     );
     assert_eq!(line["request"], told(&world.effects, &notice).request);
 }

@@ -4,7 +4,7 @@ use crate::configuration::section::Section;
 use crate::configuration::toml_reader::{Problems, Table};
 
 /// What the operation ids of notices begin with. Nodes cannot use such ids, so what has one was made here.
-pub(crate) const NOTICE_PREFIX: &str = "holdpoint.notice:";
+pub(crate) const NOTICE_PREFIX: &str = "holdpoint-notice:";
 
 /// Whether an operation id is a notice's.
 pub(crate) fn is_notice(id: &str) -> bool {

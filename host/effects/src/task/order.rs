@@ -86,7 +86,7 @@ fn operation_id(
     match id {
         // The host's own: a node that took such an id would keep people from being told, and be sent where only notices go.
         Some(id) if telling::is_notice(&id) => {
-            Err(Reason::OperationId("operation ids that begin with `holdpoint.notice:` are the host's".into()))
+            Err(Reason::OperationId("operation ids that begin with `holdpoint-notice:` are the host's".into()))
         }
         Some(id) => OperationId::parse(id).map_err(|error| Reason::OperationId(error.to_string())),
         None => Ok(OperationId::derive(&task.operations, digest, occurrence)),
