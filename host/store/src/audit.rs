@@ -133,7 +133,7 @@ impl AuditRecord {
         }
     }
 
-    /// Reads the form that [`Self::to_json`] gives. The digest is taken as it is written: whether it is right is [`verify`]'s matter.
+    /// Reads the form that [`Self::to_json`] gives. The digest is taken as it is written: whether it is right is [`Verifier`]'s matter.
     ///
     /// # Errors
     /// The first member that is missing or of another kind, or that does not belong there.

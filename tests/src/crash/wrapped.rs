@@ -33,7 +33,7 @@ pub trait Hook: Send + Sync {
         store.exchange_operation(expected, next, at_ms, audit).await
     }
 
-    /// In the place of [`Approvals::change_question`].
+    /// In the place of [`holdpoint_store::Approvals::change_question`].
     async fn change(&self, store: &dyn Store, change: QuestionChange) -> Result<Changed, Error> {
         store.change_question(change).await
     }
