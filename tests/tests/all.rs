@@ -37,12 +37,22 @@ mod zombie;
 
 #[test]
 fn no_test_file_is_forgotten() {
-    let folder = holdpoint_tests::program::repository().join("tests/tests");
-    let runner = include_str!("all.rs");
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        let runs_alone = ["all", "memory", "scenarios"].contains(&name);
-        assert!(runs_alone || runner.contains(&format!("\nmod {name};\n")), "{name}.rs is in no runner");
+    let repository = holdpoint_tests::program::repository();
+    let alone = ["all", "memory", "scenarios"];
+    for (folder, alone) in [
+        ("tests", &alone[..]),
+        ("host/engine", &alone[..1]),
+        ("host/effects", &alone[..1]),
+        ("host/server", &alone[..1]),
+    ] {
+        let folder = repository.join(folder).join("tests");
+        let runner = std::fs::read_to_string(folder.join("all.rs")).unwrap();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let is_test = path.extension().is_some_and(|extension| extension == "rs") || path.join("mod.rs").is_file();
+            let is_run = alone.contains(&name) || runner.contains(&format!("\nmod {name};\n"));
+            assert!(!is_test || is_run, "{} is in no runner", path.display());
+        }
     }
 }

@@ -1,13 +1,9 @@
 //! Requests that a person has to approve: asked before anything leaves, bound to the exact request, fail closed.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support::{NOW_MS, Reaction, Receiver, World, line, operation, pay};
 use holdpoint_effects::{Halt, OperationRequest};
 use holdpoint_graph::nodes::{Answer, HOST_OCCURRENCE_FIRST, Question, RecordedAnswer, Verdict};
 use serde_json::{Value, json};
-use support::{NOW_MS, Reaction, Receiver, World, line, operation, pay};
 
 const OVER_100: &str = "requires_approval = \"request.body.amount > 100\"";
 

@@ -1,7 +1,5 @@
 //! `holdpoint.toml`: what is read, and what is refused with its place and cure.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
 use std::path::Path;
 
 use holdpoint_effects::Configuration;

@@ -1,12 +1,8 @@
 //! The `file` connector: one row for each operation, whoever repeats it.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support::{World, lines, operation};
 use holdpoint_effects::OperationRequest;
 use serde_json::{Value, json};
-use support::{World, lines, operation};
 
 const CONFIGURATION: &str = "[connectors.ledger]\nkind = \"file\"\npath = \"${env:LEDGER_FILE}\"\nscope = \"global\"";
 

@@ -1,11 +1,7 @@
 //! The `http` connector against a real receiver on loopback.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support::{self, Reaction, Receiver, World, line, one, operation, pay};
 use serde_json::json;
-use support::{Reaction, Receiver, World, line, one, operation, pay};
 
 const JSON: &str = "content-type: application/json\r\n";
 const IDEMPOTENT: &str = "class = { idempotent = { window = \"24h\" } }";

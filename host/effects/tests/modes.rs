@@ -1,12 +1,10 @@
 //! What becomes of operations on branches that perform none, and on branches that ask before each.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::counting::Counting;
+use crate::support::{self, NOW_MS, TestJournal, World, operation};
 use holdpoint_effects::configuration::Class;
 use holdpoint_effects::{Finished, Halt, OperationRequest, Refusal};
 use holdpoint_graph::digest::Digest;
@@ -14,8 +12,6 @@ use holdpoint_graph::ids::{ConnectorName, Epoch, OperationId, ThreadId};
 use holdpoint_graph::nodes::{Answer, EffectMode, Failure, NodeCall, Question, RecordedAnswer, Verdict};
 use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
 use serde_json::{Value, json};
-use support::counting::Counting;
-use support::{NOW_MS, TestJournal, World, operation};
 
 const CLASSES: [Class; 6] = [
     Class::AtMostOnce,

@@ -1,11 +1,10 @@
 //! Notices: what is queued for each connector, and what arrives of it.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::atomic::Ordering;
 
+use crate::support::log::log;
+use crate::support::signature::verify;
+use crate::support::{NOW_MS, Reaction, Received, Receiver, World, line, operation, parse};
 use holdpoint_effects::connectors::{self, Rejection};
 use holdpoint_effects::{Delivered, Effects};
 use holdpoint_graph::ids::{
@@ -14,9 +13,6 @@ use holdpoint_graph::ids::{
 use holdpoint_graph::notice::{Notice, NoticeKind, Notices as _};
 use holdpoint_graph::operation::{OperationRecord, OperationState};
 use serde_json::{Value, json};
-use support::log::log;
-use support::signature::verify;
-use support::{NOW_MS, Reaction, Received, Receiver, World, line, operation, parse};
 
 const QUESTION: &str = "0123456789abcdef0123456789abcdef";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

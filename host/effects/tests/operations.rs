@@ -1,18 +1,14 @@
 //! The combinator from outside: what is sent, what is recorded, what is committed when.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::support::{NOW_MS, Reaction, Receiver, World, lines, one, operation, pay};
 use holdpoint_graph::ids::ThreadId;
 use holdpoint_graph::nodes::JournalError;
 use holdpoint_graph::operation::OperationState;
 use serde_json::json;
-use support::{NOW_MS, Reaction, Receiver, World, lines, one, operation, pay};
 use tokio::sync::Semaphore;
 
 const IDEMPOTENT: &str = "class = { idempotent = { window = \"24h\" } }";

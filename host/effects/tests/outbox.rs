@@ -1,16 +1,12 @@
 //! Operations that leave only after the commit that asked for them.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::support::{self, NOW_MS, Reaction, Receiver, World, operation, pay};
 use holdpoint_effects::Delivered;
 use holdpoint_graph::operation::OperationState;
 use serde_json::json;
-use support::{NOW_MS, Reaction, Receiver, World, operation, pay};
 
 const AFTER_COMMIT: &str = "class = \"after-commit\"";
 const RECEIPT: &str = "ok {\"operation_id\":\"n\",\"queued\":true}";

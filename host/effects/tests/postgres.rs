@@ -1,16 +1,12 @@
 //! The `sql` connector on a real PostgreSQL.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::connectors::{connector, look_up, send, send_within};
+use crate::support::postgres::Server;
 use holdpoint_effects::connectors::{Connector, LookUp};
 use serde_json::{Value, json};
-use support::connectors::{connector, look_up, send, send_within};
-use support::postgres::Server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -1,16 +1,12 @@
 //! What the `http` connector asks a receiver without changing anything there, and which key it sends.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::connectors::{connector, global, of_thread, outgoing};
+use crate::support::{Reaction, Receiver};
 use holdpoint_effects::connectors::{Connector, LookUp, Rejection};
 use serde_json::{Value, json};
-use support::connectors::{connector, global, of_thread, outgoing};
-use support::{Reaction, Receiver};
 
 const JSON: &str = "content-type: application/json\r\n";
 

@@ -1,14 +1,10 @@
 //! Doubt that the receiver itself settles.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::support::{self, NOW_MS, Reaction, Received, Receiver, World, one, pay};
 use holdpoint_graph::operation::{OperationRecord, OperationState};
-use support::{NOW_MS, Reaction, Received, Receiver, World, one, pay};
 
 /// Timeout and skew are short, so that the moment from which nothing can arrive comes soon.
 fn configuration(receiver: &Receiver) -> String {

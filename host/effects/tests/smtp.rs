@@ -1,15 +1,12 @@
 //! The `smtp` connector against a small mail server on loopback.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::connectors::{connector, global, outgoing, prepare, send_within};
 use holdpoint_effects::connectors::{Connector, Rejection};
 use serde_json::{Value, json};
-use support::connectors::{connector, global, outgoing, prepare, send_within};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -1,16 +1,12 @@
 //! The `sql` connector on a real SQLite file.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::connectors::{connector, look_up, send, send_within};
+use crate::support::{World, operation};
 use holdpoint_effects::connectors::{Connector, LookUp};
 use serde_json::{Value, json};
-use support::connectors::{connector, look_up, send, send_within};
-use support::{World, operation};
 
 const STATEMENTS: &str = r#"
 [connectors.it.statements]

@@ -1,17 +1,13 @@
 //! Ids of operations that their author did not name.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support::counting::Counting;
+use crate::support::{World, lines, operation};
 use holdpoint_effects::OperationRequest;
 use holdpoint_effects::configuration::Class;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{OperationId, TaskId, ThreadId};
 use holdpoint_graph::nodes::NodeCall;
 use serde_json::{Value, json};
-use support::counting::Counting;
-use support::{World, lines, operation};
 
 fn unnamed(request: Value) -> OperationRequest {
     operation(None, "payments", request)

@@ -1,17 +1,13 @@
 //! The `webhook` connector against a consumer that verifies what it gets, by its own means.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::connectors::{connector, global, line, of_thread, outgoing, send_within};
+use crate::support::signature::verify;
+use crate::support::{NOW_MS, Reaction, Received, Receiver};
 use holdpoint_effects::connectors::{Connector, Outgoing};
 use serde_json::{Value, json};
-use support::connectors::{connector, global, line, of_thread, outgoing, send_within};
-use support::signature::verify;
-use support::{NOW_MS, Reaction, Received, Receiver};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const SECRET_OLD: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";

@@ -1,18 +1,14 @@
 //! Strict resume: which answer reaches which question, and what is refused (R18–R24).
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{FakeNodes, World, ask, failed, object, thread, update};
 use holdpoint_engine::answers::{self, Matched};
 use holdpoint_engine::{Answers, Error, ThreadView};
 use holdpoint_graph::ids::QuestionId;
 use holdpoint_graph::nodes::{Command, Destination, NodeCall, NodeOutcome};
 use holdpoint_store::{QuestionRecord, QuestionStatus, Store, ThreadStatus};
 use serde_json::{Value, json};
-use support::{FakeNodes, World, ask, failed, object, thread, update};
 use tokio::sync::Notify;
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";

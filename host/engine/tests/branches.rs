@@ -1,12 +1,9 @@
 //! What a branch of a thread takes along, what it leaves as it was, and who may make one.
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use crate::support::{FakeNodes, World, ask, failed, graph, logs, object, thread, update};
 use holdpoint_engine::{
     Answers, AsNode, Deployment, Drain, Engine, Error, HistoryEntry, Input, RunOptions, ThreadView, Update,
 };
@@ -17,7 +14,6 @@ use holdpoint_graph::ids::{CheckpointId, NodeName, QuestionId, ThreadId};
 use holdpoint_graph::nodes::{EffectMode, NodeCall, NodeOutcome};
 use holdpoint_store::{Commit, Expect, QuestionStatus, Store, ThreadStatus};
 use serde_json::{Value, json};
-use support::{FakeNodes, World, ask, failed, graph, logs, object, thread, update};
 use tokio::sync::Notify;
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";

@@ -6,18 +6,12 @@
     reason = "tests: a panic is a failed test, and what is printed is its report"
 )]
 
-mod support;
-
-#[path = "differential/watch.rs"]
-mod watch;
-
-#[allow(dead_code, reason = "the differential test uses all of it")]
-#[path = "differential/observe.rs"]
-mod observe;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use crate::support::{
+    FakeClock, FakeNodes, FakeOwners, NOON_MS, ask, failed, goto, graph, logs, operation, thread, update,
+};
 use async_trait::async_trait;
 use holdpoint_engine::claim::Owners;
 use holdpoint_engine::{Answers, Config, Deployment, Engine, Error, Input, ThreadView};
@@ -29,10 +23,9 @@ use holdpoint_graph::operation::OperationState;
 use holdpoint_store::faults::{Fault, FaultyStore};
 use holdpoint_store::{Error as StoreError, MemoryStore, Store, TaskRecord, ThreadStatus};
 use serde_json::{Value, json};
-use support::{FakeClock, FakeNodes, FakeOwners, NOON_MS, ask, failed, goto, graph, logs, operation, thread, update};
 
-use crate::observe::Names;
-use crate::watch::Watch;
+use crate::differential::observe::{self, Names};
+use crate::differential::watch::Watch;
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";
 

@@ -1,12 +1,9 @@
 //! Doubt about an operation: where it is found, what it holds up, and what a word leaves in its record.
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::support::{self, FakeNodes, NOON_MS, World, doubting, failed, operation, operation_key, thread, update};
 use holdpoint_engine::{AsNode, Config, Deployment, Error, Input, Update, Word};
 use holdpoint_graph::definition::{GraphReference, Persist, Subgraph, Work};
 use holdpoint_graph::ids::{NodeName, ThreadId};
@@ -14,7 +11,6 @@ use holdpoint_graph::nodes::{NodeCall, NodeOutcome, NodeReport};
 use holdpoint_graph::operation::{NoteKind, OperationNote, OperationState};
 use holdpoint_store::{Journal, MemoryStore, Store, ThreadStatus};
 use serde_json::json;
-use support::{FakeNodes, NOON_MS, World, doubting, failed, operation, operation_key, thread, update};
 use tokio::sync::Notify;
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";

@@ -6,11 +6,10 @@
     reason = "tests: a panic is a failed test, and what is printed is its report"
 )]
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::support::{self, FakeNodes, World, ask, logs, thread, update};
 use holdpoint_engine::{Answers, Config, Error, Input};
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{ConnectorName, OperationId};
@@ -18,7 +17,6 @@ use holdpoint_graph::nodes::{JournalError, NodeCall, NodeOutcome, NodeReport};
 use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
 use holdpoint_store::{Store, ThreadStatus};
 use serde_json::json;
-use support::{FakeNodes, World, ask, logs, thread, update};
 use tokio::sync::Notify;
 
 const REFUND: &str = r#"start = "prepare"

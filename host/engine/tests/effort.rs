@@ -1,20 +1,16 @@
 //! One task: how often it is tried, for how long, what of it may be used again, and what of its operations stays when it fails.
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::{self, FakeNodes, NOON_MS, World, failed, operation, operation_key, thread, update};
 use holdpoint_engine::{Config, Deployment, Error, Input, ThreadView};
 use holdpoint_graph::ids::{ConnectorName, NodeName, ThreadId};
 use holdpoint_graph::nodes::{Failure, NodeOutcome, NodeReport};
 use holdpoint_graph::operation::{OperationHit, OperationState};
 use holdpoint_store::{Journal, MemoryStore, Store, ThreadStatus};
 use serde_json::json;
-use support::{FakeNodes, NOON_MS, World, failed, operation, operation_key, thread, update};
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";
 

@@ -1,16 +1,12 @@
 //! Features of graphs: joins, deferred nodes, breakpoints, error handlers, cache, managed values, subgraphs.
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
+use crate::support::{FakeNodes, World, ask, failed, goto, graph, logs, object, thread, update};
 use holdpoint_engine::{Answers, Breakpoints, Error, RunOptions, Selection};
 use holdpoint_graph::definition::{GraphReference, Persist, Subgraph, Work};
 use holdpoint_graph::ids::NodeName;
 use holdpoint_graph::nodes::{Command, Destination};
 use holdpoint_store::{Store, TaskStatus, ThreadStatus};
 use serde_json::{Value, json};
-use support::{FakeNodes, World, ask, failed, goto, graph, logs, object, thread, update};
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";
 

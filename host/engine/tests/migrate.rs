@@ -1,11 +1,8 @@
 //! Waiting threads on another version of their graph (DESIGN 10).
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
 use std::sync::{Arc, Mutex};
 
+use crate::support::{FakeNodes, World, ask, doubting, failed, graph, logs, thread, update};
 use holdpoint_engine::{Answers, Deployment, Error, ThreadView};
 use holdpoint_graph::definition::{Component, GraphReference, Persist, Subgraph, Work};
 use holdpoint_graph::digest::Digest;
@@ -13,7 +10,6 @@ use holdpoint_graph::ids::NodeName;
 use holdpoint_graph::nodes::NodeCall;
 use holdpoint_store::{Store, ThreadStatus};
 use serde_json::{Value, json};
-use support::{FakeNodes, World, ask, doubting, failed, graph, logs, thread, update};
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\nx = { type = \"integer\" }\n";
 

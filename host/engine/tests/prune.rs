@@ -1,12 +1,9 @@
 //! What retention takes and what it leaves.
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::support::{self, FakeNodes, NOON_MS, World, ask, graph, logs, thread, update};
 use async_trait::async_trait;
 use holdpoint_engine::claim::Owners;
 use holdpoint_engine::prune::{self, Rule};
@@ -23,7 +20,6 @@ use holdpoint_store::{
     VersionRecord,
 };
 use serde_json::{Value, json};
-use support::{FakeNodes, NOON_MS, World, ask, graph, logs, thread, update};
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";
 const DAY_MS: u64 = 86_400_000;

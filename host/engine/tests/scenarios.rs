@@ -6,14 +6,12 @@
     reason = "tests: a panic is a failed test, and what is printed is its report"
 )]
 
-mod support;
-
+use crate::support::{FakeNodes, World, ask, failed, goto, logs, thread, update};
 use holdpoint_engine::{Answers, Error, Input};
 use holdpoint_graph::ids::QuestionId;
 use holdpoint_graph::nodes::Destination;
 use holdpoint_store::ThreadStatus;
 use serde_json::{Value, json};
-use support::{FakeNodes, World, ask, failed, goto, logs, thread, update};
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";
 

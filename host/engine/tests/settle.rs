@@ -1,12 +1,9 @@
 //! Doubt about an operation, and the words that end it.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::support::{self, FakeNodes, NOON_MS, World, thread, update};
 use holdpoint_engine::{Error, Word};
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{ConnectorName, OperationId};
@@ -14,7 +11,6 @@ use holdpoint_graph::nodes::{NodeCall, NodeOutcome, NodeReport};
 use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
 use holdpoint_store::{Journal, MemoryStore, ThreadStatus};
 use serde_json::{Value, json};
-use support::{FakeNodes, NOON_MS, World, thread, update};
 use tokio::sync::Notify;
 
 const PAY: &str =

@@ -1,19 +1,15 @@
 //! What a run's streams tell, in LangGraph's modes.
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use crate::support::{FakeNodes, NOON_MS, World, ask, failed, goto, graph, logs, object, thread, update};
 use holdpoint_engine::stream::{Mode, Stream, parts};
 use holdpoint_engine::{Answers, Deployment, Event, EventSink, Input, RunOptions};
 use holdpoint_graph::definition::{GraphReference, Persist, Subgraph, Work};
 use holdpoint_graph::ids::{NodeName, ThreadId};
 use holdpoint_graph::nodes::{Command, Destination, TaskReport};
 use serde_json::{Value, json};
-use support::{FakeNodes, NOON_MS, World, ask, failed, goto, graph, logs, object, thread, update};
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\n";
 

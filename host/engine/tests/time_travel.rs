@@ -1,15 +1,11 @@
 //! Updates, replays, forks and copies; names in brackets are those of `reference/scenarios.md`, rules those of `reference/langgraph-semantics.md`.
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
+use crate::support::{FakeNodes, World, ask, failed, goto, logs, object, thread, update};
 use holdpoint_engine::{Answers, AsNode, Error, HistoryEntry, Input, RunOptions, ThreadView, Update};
 use holdpoint_graph::ids::{CheckpointId, NodeName, QuestionId, ThreadId};
 use holdpoint_graph::nodes::{Command, Destination, EffectMode};
 use holdpoint_store::{HistoryFilter, QuestionStatus, Source, Store, ThreadStatus};
 use serde_json::{Value, json};
-use support::{FakeNodes, World, ask, failed, goto, logs, object, thread, update};
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\nx = { type = \"integer\" }\n";
 

@@ -1,12 +1,11 @@
 //! Histories executed again (`replayable`).
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::support::{
+    FakeClock, FakeNodes, NOON_MS, World, ask, doubting, failed, goto, graph, logs, object, thread, update,
+};
 use holdpoint_engine::transfer::Transfer;
 use holdpoint_engine::verify::{Reason, Report};
 use holdpoint_engine::{Answers, AsNode, Config, Deployment, Error, Input, RunOptions, Update};
@@ -18,7 +17,6 @@ use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, 
 use holdpoint_graph::state::Change;
 use holdpoint_store::{Claim, Commit, Content, Expect, Journal, NewThread, OperationFilter, Store, ThreadStatus};
 use serde_json::{Value, json};
-use support::{FakeClock, FakeNodes, NOON_MS, World, ask, doubting, failed, goto, graph, logs, object, thread, update};
 
 const LOG: &str = "[state]\nlog = { type = \"array\", reducer = \"append\" }\nx = { type = \"integer\" }\n";
 

@@ -1,15 +1,11 @@
 //! What strangers and broken clients send: the server answers in its form, decides nothing, and stays up.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{APPROVAL, Setup, TestServer};
 use holdpoint_server::Settings;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{APPROVAL, Setup, TestServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -1,9 +1,6 @@
 //! Every reply of the table in `resources/approvals.rs`, over HTTP.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support::{self, FakeNodes, Reply, Setup, TestServer, ask, update};
 use holdpoint_graph::actor::Actor;
 use holdpoint_graph::ids::{Tenant, ThreadId};
 use holdpoint_server::Settings;
@@ -11,7 +8,6 @@ use holdpoint_server::identity::keys::Fresh;
 use holdpoint_store::{AuditFilter, AuditRecord, ThreadStatus};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{FakeNodes, Reply, Setup, TestServer, ask, update};
 
 /// One question, with the policy's lines.
 fn graph(policy: &str) -> String {

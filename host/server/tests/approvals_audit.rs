@@ -1,18 +1,14 @@
 //! The record of a real server's decisions, checked by `tests/audit_verifier.py`: a second reader of the same description.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::{APPROVAL, Setup};
 use holdpoint_graph::actor::{Actor, Basis};
 use holdpoint_graph::ids::{Tenant, ThreadId};
 use holdpoint_store::audit::Verifier;
 use holdpoint_store::{AuditEntry, AuditFilter, AuditRecord};
 use serde_json::{Map, Value, json};
-use support::{APPROVAL, Setup};
 
 /// What our own verifier says of a file, in the words of the other one.
 fn ours(text: &str, one_thread: bool) -> String {

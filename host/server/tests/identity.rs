@@ -1,16 +1,12 @@
 //! Who comes in, and as whom: loopback, API keys, a browser's session.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support::{self, Reply, Setup, TestServer};
 use holdpoint_graph::actor::{Actor, Basis};
 use holdpoint_graph::ids::Tenant;
 use holdpoint_server::identity::keys::Fresh;
 use holdpoint_server::{Context, Settings};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Reply, Setup, TestServer};
 
 /// Makes a key in the store, as the command line does.
 async fn key(context: &Context, tenant: &str, name: &str, roles: &[&str], expires_at_ms: Option<u64>) -> String {

@@ -1,12 +1,9 @@
 //! Tokens of an identity provider. The provider is this test's own: it signs tokens and serves its keys on loopback.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::support::{NOON_MS, Reply, Setup, TestServer};
 use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine as _;
@@ -17,7 +14,6 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{NOON_MS, Reply, Setup, TestServer};
 
 const NOON: u64 = NOON_MS / 1000;
 

@@ -1,9 +1,6 @@
 //! Approval links: opening shows, the form decides, once.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support::{FakeNodes, Reply, Setup, TestServer, ask, update};
 use holdpoint_graph::actor::{Actor, Basis};
 use holdpoint_graph::ids::Tenant;
 use holdpoint_server::Settings;
@@ -11,7 +8,6 @@ use holdpoint_server::identity::keys::Fresh;
 use holdpoint_store::AuditFilter;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{FakeNodes, Reply, Setup, TestServer, ask, update};
 
 const SCRIPT: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>";
 

@@ -1,11 +1,8 @@
 //! Our own resources over HTTP, the description of all of it, and what becomes of requests that are wrong.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{APPROVAL, DOUBT, ECHO, Reply, Setup, TestServer, admin, graph};
 use holdpoint_graph::actor::Actor;
 use holdpoint_graph::ids::Tenant;
 use holdpoint_server::Settings;
@@ -13,7 +10,6 @@ use holdpoint_server::identity::keys::Fresh;
 use holdpoint_store::{AuditRecord, audit::Verifier};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{APPROVAL, DOUBT, ECHO, Reply, Setup, TestServer, admin, graph};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const ID: &str = "01a1fbcd-8977-723c-8aaa-0123456789ab";

@@ -1,12 +1,8 @@
 //! States over HTTP: read, at a checkpoint, in a history, and written from outside.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support::{APPROVAL, ECHO, FakeNodes, Setup, TestServer, admin, ask, graph, standard_nodes, update};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{APPROVAL, ECHO, FakeNodes, Setup, TestServer, admin, ask, graph, standard_nodes, update};
 
 const ID: &str = "01a1fbcd-8977-723c-8aaa-0123456789ab";
 

@@ -1,14 +1,10 @@
 //! Threads over HTTP: shapes, statuses and texts as LangGraph's clients expect them.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
+use crate::support::{APPROVAL, BOOM, DOUBT, ECHO, PAIR, Setup, TestServer, admin};
 use holdpoint_graph::ids::Tenant;
 use holdpoint_server::Settings;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{APPROVAL, BOOM, DOUBT, ECHO, PAIR, Setup, TestServer, admin};
 
 const ID: &str = "01a1fbcd-8977-723c-8aaa-0123456789ab";
 

@@ -174,7 +174,13 @@ impl AuditRecord {
             None if members.get("thread_sequence").is_none_or(Value::is_null) => None,
             None => return Err(wrong("thread_sequence")),
         };
+        if thread.is_none() && members.get("thread_previous").is_some_and(|value| !value.is_null()) {
+            return Err(wrong("thread_previous"));
+        }
         let actor = members.get("actor").and_then(Value::as_object).ok_or_else(|| wrong("actor"))?;
+        if actor.len() != 2 {
+            return Err(wrong("actor"));
+        }
         let of_actor = |name: &str| actor.get(name).and_then(Value::as_str).ok_or_else(|| wrong("actor"));
         Ok(Self {
             sequence: number("sequence")?,

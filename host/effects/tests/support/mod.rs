@@ -1,8 +1,6 @@
 //! A task, its journal, a clock and a receiver, all in memory or on loopback.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
 pub mod connectors;
 pub mod counting;
 pub mod log;

@@ -4,7 +4,7 @@ use holdpoint_engine::{Decision, Delegation, Eligibility, Principal};
 use holdpoint_graph::nodes::Verdict;
 use serde_json::json;
 
-use crate::desk::{Desk, asserted, code, person};
+use super::desk::{Desk, asserted, code, person};
 
 async fn may(desk: &Desk, principal: Principal) -> &'static str {
     let approval = desk.by(principal.clone()).approval(&desk.id).await.unwrap();
@@ -49,7 +49,7 @@ async fn names_are_bound_when_the_question_opens() {
     let policy = "assignees = [\"ana\"]\nescalate = [{ after = \"1m\", to = [\"boss\"] }]\ndistinct_from = \"carl\"";
     let names = [("ana", "user:1"), ("boss", "user:2"), ("carl", "user:3")];
     let desk = Desk::with_input(policy, json!({ "payload": 1 }), &names).await;
-    let later = std::sync::Arc::new(crate::desk::Names(std::sync::Mutex::new(
+    let later = std::sync::Arc::new(super::desk::Names(std::sync::Mutex::new(
         [("ana".to_owned(), "user:9".to_owned()), ("boss".to_owned(), "user:8".to_owned())].into(),
     )));
     let engine = desk.engine.with_people(later, std::sync::Arc::new(holdpoint_graph::notice::NoNotices));
@@ -80,12 +80,12 @@ async fn nobody_approves_what_they_asked_for() {
 #[tokio::test]
 async fn where_nobody_knows_who_asked_nobody_may() {
     use crate::support::{World, thread};
-    let world = World::new(crate::desk::nodes());
-    let text = format!("{}[nodes.gate.interrupt]\ndistinct_from = \"requester\"\n", crate::desk::STATE);
+    let world = World::new(super::desk::nodes());
+    let text = format!("{}[nodes.gate.interrupt]\ndistinct_from = \"requester\"\n", super::desk::STATE);
     let deployment = world.deploy(&text).await;
     let view = world.run(&deployment, json!({ "payload": 1 })).await.unwrap();
     let id = holdpoint_graph::ids::QuestionId::parse(view.interrupts[0].id.as_str()).unwrap();
-    let ana = crate::desk::as_person(&world.engine, person("user:ana", &[]));
+    let ana = super::desk::as_person(&world.engine, person("user:ana", &[]));
     let digest = ana.approval(&id).await.unwrap().digest;
     assert_eq!(code(ana.decide(&id, Decision::new(Verdict::Accept, digest)).await), "HP0902");
     assert_eq!(ana.view(&thread()).await.unwrap().interrupts.len(), 1);

@@ -5,7 +5,7 @@ use holdpoint_graph::nodes::Verdict;
 use holdpoint_store::ThreadStatus;
 use serde_json::json;
 
-use crate::desk::{Desk, code};
+use super::desk::{Desk, code};
 use crate::support::thread;
 
 const TWO_OF_THREE: &str = "assignees = [\"user:ana\", \"user:ben\", \"user:carl\"]\nquorum = 2";

@@ -12,7 +12,7 @@ use holdpoint_store::{AuditFilter, AuditTrail, QuestionStatus, Store, ThreadStat
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::desk::{Desk, as_person, nodes, person, threads};
+use super::desk::{Desk, as_person, nodes, person, threads};
 use crate::support::{FakeNodes, World, ask, thread, update};
 
 /// Questions of one round: a multiple of four.
@@ -21,7 +21,7 @@ const ASKERS: usize = 100;
 /// Threads that each wait for an answer for a second.
 async fn waiting(count: usize) -> (World, Vec<(ThreadId, QuestionId)>) {
     let world = World::new(nodes());
-    let text = format!("{}[nodes.gate.interrupt]\ndeadline = \"1s\"\n", crate::desk::STATE);
+    let text = format!("{}[nodes.gate.interrupt]\ndeadline = \"1s\"\n", super::desk::STATE);
     let deployment = world.deploy(&text).await;
     let mut asked = Vec::with_capacity(count);
     for thread in threads(count) {

@@ -7,7 +7,7 @@ use holdpoint_graph::nodes::Verdict;
 use holdpoint_store::{QuestionFilter, QuestionStatus, ThreadStatus};
 use serde_json::json;
 
-use crate::desk::{Desk, code, person};
+use super::desk::{Desk, code, person};
 use crate::support::thread;
 
 fn key(key: &str, request: &str) -> Option<ReplyKey> {

@@ -4,7 +4,7 @@ use holdpoint_engine::Decision;
 use holdpoint_graph::nodes::Verdict;
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, code};
+use super::desk::{Desk, code};
 
 fn inbox() -> Value {
     json!([{

@@ -12,7 +12,7 @@ use holdpoint_store::sqlite::{SqliteOptions, SqliteStore};
 use holdpoint_store::{AuditFilter, Store};
 use serde_json::{Value, json};
 
-use crate::desk::{STATE, as_person, nodes, person, threads};
+use super::desk::{STATE, as_person, nodes, person, threads};
 use crate::support::World;
 
 struct Bench {

@@ -5,7 +5,7 @@ use holdpoint_graph::nodes::Verdict;
 use holdpoint_store::{QuestionFilter, ThreadStatus};
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, code, person};
+use super::desk::{Desk, code, person};
 use crate::support::{NOON_MS, thread};
 
 const MINUTE_MS: u64 = 60_000;
@@ -56,8 +56,8 @@ async fn the_sooner_of_two_deadlines_holds() {
 async fn a_deadline_that_cannot_be_told_fails_the_task() {
     use crate::support::World;
     for expression in ["state.payload", "'soon'", "'0s'", "state.payload.x", "state.payload == 1"] {
-        let world = World::new(crate::desk::nodes());
-        let text = format!("{}[nodes.gate.interrupt]\ndeadline = {{ cel = \"{expression}\" }}\n", crate::desk::STATE);
+        let world = World::new(super::desk::nodes());
+        let text = format!("{}[nodes.gate.interrupt]\ndeadline = {{ cel = \"{expression}\" }}\n", super::desk::STATE);
         let deployment = world.deploy(&text).await;
         let view = world.run(&deployment, json!({ "payload": 1 })).await.unwrap();
         assert_eq!(view.status, ThreadStatus::Failed, "{expression}");

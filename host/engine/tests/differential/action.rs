@@ -5,7 +5,7 @@ use holdpoint_store::Source;
 use holdpoint_store::faults::Fault;
 use serde_json::Value;
 
-use crate::actors::Weather;
+use super::actors::Weather;
 
 pub(crate) const THREADS: [&str; 3] = ["one", "two", "three"];
 

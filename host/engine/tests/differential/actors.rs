@@ -14,8 +14,8 @@ use holdpoint_store::Journal;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::watch::Watch;
 use crate::support::{FakeClock, failed, goto, update};
-use crate::watch::Watch;
 
 /// What goes wrong in the nodes while one action lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

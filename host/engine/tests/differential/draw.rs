@@ -5,8 +5,8 @@ use holdpoint_store::faults::Fault;
 use holdpoint_store::{Source, ThreadStatus};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Cut, Place, Reply, Said, Step, THREADS};
-use crate::actors::{BAD_WRITES, Weather};
+use super::action::{Action, Cut, Place, Reply, Said, Step, THREADS};
+use super::actors::{BAD_WRITES, Weather};
 
 /// What a draw looks at.
 #[derive(Debug, Clone, Copy, Default)]

@@ -8,11 +8,11 @@ use holdpoint_graph::ids::{CheckpointId, NodeName, ThreadId};
 use holdpoint_store::{MemoryStore, TaskStatus, ThreadStatus};
 use serde_json::{Value, json};
 
-use crate::actors::Weather;
+use super::actors::Weather;
+use super::world::{World, id};
 use crate::support::object;
-use crate::world::{World, id};
 
-/// Runs graph `number` of [`crate::graphs`] in a new thread.
+/// Runs graph `number` of [`super::graphs`] in a new thread.
 async fn begun(number: usize, weather: Weather) -> (World, Engine, ThreadId) {
     let mut world = World::new(Arc::new(MemoryStore::new()), false).await;
     world.actors.set_weather(weather);

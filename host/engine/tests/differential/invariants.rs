@@ -7,9 +7,9 @@ use holdpoint_graph::ids::{CheckpointId, QuestionId};
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_store::{QuestionStatus, Source, TaskStatus, ThreadStatus, Trigger};
 
-use crate::observe::Seen;
-use crate::resolve::pending;
-use crate::world::World;
+use super::observe::Seen;
+use super::resolve::pending;
+use super::world::World;
 
 /// What is broken, in words.
 pub(crate) fn broken(world: &World) -> Vec<String> {

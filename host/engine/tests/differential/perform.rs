@@ -12,12 +12,12 @@ use holdpoint_graph::operation::{OperationKey, Scope};
 use holdpoint_store::{HistoryFilter, Journal, OperationFilter, ThreadStatus};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Place, Reply, Step};
-use crate::actors::Gate;
-use crate::errors;
-use crate::resolve::said;
+use super::action::{Action, Place, Reply, Step};
+use super::actors::Gate;
+use super::errors;
+use super::resolve::said;
+use super::world::{LEASE_MS, World, id};
 use crate::support::object;
-use crate::world::{LEASE_MS, World, id};
 
 impl World {
     pub(crate) async fn act(&mut self, engine: &Engine, step: &Step) -> Result<Vec<String>, Error> {

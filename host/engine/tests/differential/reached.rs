@@ -7,10 +7,10 @@ use holdpoint_store::faults::Fault;
 use holdpoint_store::{QuestionStatus, Snapshot, Source, TaskStatus};
 use serde_json::json;
 
-use crate::action::{Action, Place, Reply, Step};
-use crate::errors;
-use crate::observe::Seen;
-use crate::world::{Outcome, World};
+use super::action::{Action, Place, Reply, Step};
+use super::errors;
+use super::observe::Seen;
+use super::world::{Outcome, World};
 
 /// What scripts have to do, besides meeting every error.
 pub(crate) const ACTIONS: [&str; 52] = [

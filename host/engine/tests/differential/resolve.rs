@@ -8,10 +8,10 @@ use holdpoint_graph::nodes::Destination;
 use holdpoint_store::{QuestionRecord, QuestionStatus, Snapshot, Trigger};
 use serde_json::{Map, Value, json};
 
-use crate::action::{Place, Reply, Said, THREADS};
-use crate::observe::{Seen, checkpoint_at};
+use super::action::{Place, Reply, Said, THREADS};
+use super::observe::{Seen, checkpoint_at};
+use super::world::World;
 use crate::support::{NOON_MS, object};
-use crate::world::World;
 
 impl World {
     /// In order of their names, since that of their ids is random.

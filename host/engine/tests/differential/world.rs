@@ -15,15 +15,15 @@ use holdpoint_graph::operation::OperationRecord;
 use holdpoint_store::faults::{Fault, FaultyStore};
 use holdpoint_store::{Journal, OperationFilter, Store, ThreadStatus};
 
-use crate::action::{Action, Step, THREADS};
-use crate::actors::Actors;
-use crate::draw::Fact;
-use crate::errors;
-use crate::graphs;
-use crate::observe::{self, Cache, Names, Seen};
-use crate::resolve::pending;
+use super::action::{Action, Step, THREADS};
+use super::actors::Actors;
+use super::draw::Fact;
+use super::errors;
+use super::graphs;
+use super::observe::{self, Cache, Names, Seen};
+use super::resolve::pending;
+use super::watch::Watch;
 use crate::support::{FakeClock, FakeOwners, NOON_MS, object};
-use crate::watch::Watch;
 
 /// Far from what a real lease is measured with, so that no sign of life falls due while a test runs.
 pub(crate) const LEASE_MS: u64 = 3_600_000;

@@ -10,7 +10,7 @@
 //! runs_max = 64                              # threads that are advanced at once
 //! heartbeat = "5s"                           # how often a stream says that it is alive
 //! drain = "30s"                              # how long a stop waits for runs
-//! loopback_trusted = true                    # callers on this machine need no key
+//! loopback_trusted = true                    # callers on this machine need no key; false by default where `public_url` is elsewhere
 //! tenant = "default"
 //!
 //! [server.oidc]
@@ -63,9 +63,12 @@ pub fn settings(table: &Server) -> Result<Settings, Vec<ConfigurationProblem>> {
     reader.duration("heartbeat", &mut settings.heartbeat);
     reader.duration("tick", &mut settings.tick);
     reader.duration("drain", &mut settings.drain);
-    reader.read("loopback_trusted", "true or false", Value::as_bool, &mut settings.loopback_trusted);
     let tenant = |value: &Value| Tenant::parse(value.as_str()?).ok();
     reader.read("tenant", "a name of letters, digits, `_` and `-`", tenant, &mut settings.tenant);
+    // Who is reached from elsewhere has a proxy before it, and what comes through one looks like this machine: nobody is trusted for where they seem to be
+    // unless the operator says so.
+    settings.loopback_trusted = table.public_url().is_none_or(is_loopback);
+    reader.read("loopback_trusted", "true or false", Value::as_bool, &mut settings.loopback_trusted);
     settings.oidc = reader.oidc();
     if reader.problems.is_empty() { Ok(settings) } else { Err(reader.problems) }
 }
@@ -165,6 +168,17 @@ impl Reader<'_> {
     }
 }
 
+/// Whether an address is one of this machine.
+fn is_loopback(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// Reads a duration; none for one that is not, or that is 0.
 fn duration_ms(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
@@ -201,6 +215,21 @@ mod tests {
         assert_eq!((oidc.issuer.as_str(), oidc.groups_claim.as_str()), ("https://id.example", "groups"));
         assert_eq!(oidc.roles, [("admin".to_owned(), "platform".to_owned())]);
         assert!(read("").expect("nothing is fine").oidc.is_none());
+    }
+
+    #[test]
+    fn nobody_is_trusted_behind_a_proxy() {
+        let trusted = |text: &str| read(text).unwrap_or_else(|problems| panic!("{problems:?}")).loopback_trusted;
+        for own in
+            ["", "[server]\npublic_url = \"http://127.0.0.1:2024\"\n", "[server]\npublic_url = \"http://localhost/\"\n"]
+        {
+            assert!(trusted(own), "{own}");
+        }
+        for elsewhere in ["https://a.example", "https://127.0.0.1.example:8443", "http://10.0.0.7"] {
+            let table = format!("[server]\npublic_url = \"{elsewhere}\"\n");
+            assert!(!trusted(&table), "{elsewhere}");
+            assert!(trusted(&format!("{table}loopback_trusted = true\n")), "{elsewhere}");
+        }
     }
 
     #[test]

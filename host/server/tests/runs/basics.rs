@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdpoint_server::Settings;
 use serde_json::{Value, json};
 
-use crate::scene::{Gate, SLOW, asked};
+use super::scene::{Gate, SLOW, asked};
 use crate::support::{APPROVAL, BOOM, DOUBT, ECHO, Setup};
 
 #[tokio::test]

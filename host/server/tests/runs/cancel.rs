@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdpoint_store::{AuditFilter, AuditRecord};
 use serde_json::{Value, json};
 
-use crate::scene::{Gate, Reader, SLOW, asked, names};
+use super::scene::{Gate, Reader, SLOW, asked, names};
 use crate::support::{APPROVAL, Setup, TestServer};
 
 async fn slow(gate: &Gate) -> TestServer {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::Reader;
+use super::scene::Reader;
 use crate::support::{APPROVAL, PAIR, Setup, TestServer};
 
 async fn command(server: &TestServer, thread: &str, id: u64, method: &str, params: Value) -> Value {
@@ -66,7 +66,7 @@ async fn several_questions_are_answered_at_once() {
     server.deploy("pair", PAIR).await;
     let thread = server.thread().await;
     let stopped = server.wait(&thread, json!({ "assistant_id": "pair", "input": {} })).await;
-    let ids = crate::scene::asked(&stopped);
+    let ids = super::scene::asked(&stopped);
     let one = |id: &str| json!({ "interrupt_id": id, "namespace": [], "response": true });
     let wrong = json!({ "responses": [one(&ids[0]), one("0123456789abcdef0123456789abcdef")] });
     let refused = command(&server, &thread, 1, "input.respond", wrong).await;

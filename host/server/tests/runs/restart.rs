@@ -8,7 +8,7 @@ use holdpoint_server::Settings;
 use holdpoint_store::{SqliteOptions, SqliteStore, Store};
 use serde_json::json;
 
-use crate::scene::{Gate, Reader, SLOW, asked, names};
+use super::scene::{Gate, Reader, SLOW, asked, names};
 use crate::support::{APPROVAL, Setup};
 
 fn sqlite(path: &Path) -> Arc<dyn Store> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::{Gate, SLOW, asked};
+use super::scene::{Gate, SLOW, asked};
 use crate::support::{APPROVAL, PAIR, Setup, TestServer, ask, standard_nodes, update};
 
 /// Two questions one after the other, in two nodes.

@@ -16,7 +16,7 @@ use holdpoint_store::{
 };
 use serde_json::{Value, json};
 
-use crate::scene::{Gate, Reader, SLOW, Sent, asked, names};
+use super::scene::{Gate, Reader, SLOW, Sent, asked, names};
 use crate::support::{APPROVAL, BOOM, ECHO, Setup, standard_nodes, update};
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! A real server on loopback over the real engine, with the memory store, nodes that are closures, and a clock that tests move.
 
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;

@@ -4,11 +4,6 @@
 //! * `replies`: the table of B3, row by row. `people`: who may answer. `quorum`: several votes. `shapes`: payloads and values.
 //! * `time`: reminders, the ladder, the deadline. `races`: one winner each. `sqlite`: some of it against SQLite.
 
-#![allow(clippy::unwrap_used, reason = "tests: a panic is a failed test")]
-
-#[path = "../support/mod.rs"]
-mod support;
-
 mod desk;
 
 mod people;

@@ -8,10 +8,7 @@
     reason = "tests: a panic is a failed test, and the seed of a failed run is wanted"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
-mod watch;
+pub(crate) mod watch;
 
 mod actors;
 mod graphs;
@@ -20,7 +17,7 @@ mod action;
 mod draw;
 mod errors;
 
-mod observe;
+pub(crate) mod observe;
 mod world;
 
 mod perform;

@@ -1,0 +1,16 @@
+//! Every integration test of the server in one program, so that it is linked once; a test file left out of it fails `tests/tests/all.rs`.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+mod support;
+
+mod abuse;
+mod approvals;
+mod approvals_audit;
+mod identity;
+mod identity_tokens;
+mod links;
+mod resources;
+mod runs;
+mod state;
+mod threads;
