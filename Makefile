@@ -19,12 +19,12 @@ nodes: build ## The example nodes, target/nodes/NAME.wasm
 demo: build nodes ## The refund story with real processes
 	$(HOLDPOINT) demo
 
-demo-server: build nodes ## The refund graph behind a server on 127.0.0.1:2024, with what to try; Ctrl-C ends it
+demo-server: build nodes ## The refund graph behind a server on 127.0.0.1:2024, or a free port, with what to try; Ctrl-C ends it
 	$(HOLDPOINT) demo --serve
 
 # The scenarios print a line each, among the other tests' results.
 # LangGraph's clients and a browser, as their registries give them. Made anew when what is wanted changes.
-clients: target/clients/ready ## What the server's tests need: LangGraph's clients for Python and JavaScript, and a headless browser
+clients: target/clients/ready ## What the server's tests need: LangGraph's clients for Python and JavaScript, curl, and a headless browser
 
 target/clients/ready: tests/clients/requirements.txt tests/clients/package.json tests/clients/package-lock.json
 	@echo "installing LangGraph's clients and a headless browser for the server's tests"
@@ -33,6 +33,7 @@ target/clients/ready: tests/clients/requirements.txt tests/clients/package.json 
 	python3 -m venv target/clients/venv
 	target/clients/venv/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
 	npm ci --prefix target/clients --no-audit --no-fund --loglevel=error
+	@command -v curl >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq curl; }
 	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium-headless-shell; }
 	@touch $@
 

@@ -16,6 +16,7 @@ mod clients;
 mod codes;
 mod crash;
 mod crash_points;
+mod demo_server;
 mod deploy;
 mod doubt;
 mod hostile;

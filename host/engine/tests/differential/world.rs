@@ -249,8 +249,12 @@ impl World {
             Error::UnknownQuestion { unknown, pending } => format!("{:?} {:?}", named(unknown), named(pending)),
             Error::Waiting { thread, pending } => format!("{thread} {:?}", named(pending)),
             Error::NothingPending { thread, last } => format!("{thread} {}", last.is_some()),
-            // Which of several doubts is named depends on which task was first.
-            Error::DeleteInDoubt { thread, .. } if self.at_once => format!("{thread}"),
+            Error::DeleteInDoubt { thread, operation } => {
+                let named = |record: &OperationRecord| record.thread == *thread && record.key.id == *operation;
+                assert!(self.unsettled.iter().any(named), "{operation} is not in doubt");
+                // Which of several doubts is named depends on which task was first.
+                if self.at_once { format!("{thread}") } else { error.to_string() }
+            }
             other => other.to_string(),
         };
         format!(

@@ -364,9 +364,12 @@ pub struct DemoArguments {
     /// The folder of the refund example.
     #[arg(long, value_name = "DIR", default_value = "example-nodes/refund")]
     pub example: PathBuf,
-    /// Serve its graph on 127.0.0.1:2024 and say what to try, until Ctrl-C.
+    /// Serve its graph and say what to try, until Ctrl-C.
     #[arg(long)]
     pub serve: bool,
+    /// Where to serve it; 127.0.0.1:2024 when left out, or a free port when that one is taken.
+    #[arg(long, value_name = "ADDRESS", requires = "serve")]
+    pub listen: Option<std::net::SocketAddr>,
 }
 
 /// Arguments of `bench`.

@@ -11,7 +11,7 @@ use crate::failure::{EXIT_DONE, Failure};
 /// When a process or a file that the story needs is missing, or when the story goes otherwise than promised.
 pub async fn run(_context: &Context, arguments: DemoArguments) -> Result<u8, Failure> {
     if arguments.serve {
-        demo::serve(&arguments.example).await?;
+        demo::serve(&arguments.example, arguments.listen).await?;
     } else {
         demo::tell(&arguments.example).await?;
     }
