@@ -145,6 +145,71 @@ async function until(path, words) {
   done("by keyboard, dark and narrow");
 }
 
+// Much is at stake: two people, an edit that shows what it changes, and what is typed instead of a click.
+{
+  const risky = await thread("risky", {});
+  const person = async (name) => {
+    const own = await browser.newContext({
+      colorScheme: "dark",
+      viewport: { width: 380, height: 800 },
+      extraHTTPHeaders: { "x-holdpoint-actor": name },
+      javaScriptEnabled: false,
+    });
+    const tab = await own.newPage();
+    return { tab, text: () => tab.locator("main").innerText() };
+  };
+  const [ana, ben] = [await person("ana"), await person("ben")];
+  await ana.tab.goto(`${address}/inbox?show=all`);
+  assert.match(await ana.text(), /a large one\s+high risk/);
+  assert.match(await ana.text(), /1 h 5\d min left/);
+  await sent(ana.tab, () => ana.tab.locator(`a[href="/inbox/approvals/${risky.question}"]`).click());
+  await ana.tab.getByText("Change it, or answer with something else").click();
+  await ana.tab.getByLabel(/changed request/).fill('{"approved": true, "args": {"title": "a large one", "amount_cents": 880000, "to": "acme"}}');
+  await sent(ana.tab, () => ana.tab.getByRole("button", { name: "Accept as changed" }).click());
+  assert.match(await ana.text(), /has to be typed/, "a click does not go ahead");
+  await ana.tab.goto(`${address}/inbox/approvals/${risky.question}`);
+  await ana.tab.getByText("Change it, or answer with something else").click();
+  await ana.tab.getByLabel(/changed request/).fill('{"approved": true, "args": {"title": "a large one", "amount_cents": 880000, "to": "acme"}}');
+  await ana.tab.getByLabel("Type it here to go ahead").fill("990000");
+  await sent(ana.tab, () => ana.tab.getByRole("button", { name: "Accept as changed" }).click());
+  assert.match(await ana.text(), /1 of 2 to go ahead/);
+
+  await ben.tab.goto(`${address}/inbox/approvals/${risky.question}`);
+  assert.match(await ben.text(), /What was changed by ana/);
+  const diff = await ben.tab.locator("table.diff tbody tr").allInnerTexts();
+  assert.equal(diff.length, 1, `${diff}`);
+  assert.match(diff[0], /amount_cents\s+990000\s+880000/);
+  assert.equal(await ben.tab.locator("details", { hasText: "Break glass" }).count(), 1, "ben is an administrator here");
+  await ben.tab.screenshot({ path: `${screenshots}/risky.png`, fullPage: true });
+  const wide = await ben.tab.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+  assert.equal(wide, false, "nothing sticks out on a narrow screen");
+  // By keyboard: what is typed, then the button.
+  await ben.tab.getByLabel("Type it here to go ahead").focus();
+  await ben.tab.keyboard.type("880000");
+  const accept = ben.tab.getByRole("button", { name: "Accept", exact: true });
+  assert.equal(await accept.getAttribute("accesskey"), null);
+  await accept.focus();
+  await sent(ben.tab, () => ben.tab.keyboard.press("Enter"));
+  const decided = await ben.text();
+  assert.match(decided, /Decided\s+edited by ben/);
+  assert.match(decided, /voted, verdict: edit[\s\S]*decided, verdict: edit/, "its history");
+  await ben.tab.goto(`${address}/inbox?show=decided`);
+  assert.match(await ben.text(), /a large one[\s\S]*edited[\s\S]*ben/);
+  await Promise.all([ana.tab.context().close(), ben.tab.context().close()]);
+  done("two people, what was changed, and what has to be typed, without script");
+}
+
+// Whoever dismisses a question withdraws it.
+{
+  const refund = await thread("refund", { order_id: "inbox-5", amount_cents: 100 });
+  await api(`/threads/${refund.id}/state`, { values: null, as_node: "__end__" });
+  await open("/inbox?show=cancelled");
+  assert.equal(await page.locator(`a[href="/inbox/approvals/${refund.question}"]`).count(), 1);
+  await open(`/inbox/approvals/${refund.question}`);
+  assert.match(await body(), /nobody is to answer any more/);
+  done("a cancelled question is found, and says who cancelled it");
+}
+
 await open("/inbox/audit");
 assert.match(await body(), /question\.decided/);
 done("the audit trail shows the decisions");

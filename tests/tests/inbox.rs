@@ -72,6 +72,13 @@ timeout = "300ms"
         "next = \"END\"",
         "{ ask = { title = \"<script>alert(1)</script>\", payee = \"p\\u0430ypal\", amount = \"10\\u202E00\" }, as = \"answer\" }",
     );
+    graph(
+        folder.path(),
+        "risky",
+        "answer = {}",
+        "next = \"END\"\ninterrupt = { risk = \"high\", quorum = 2, deadline = \"2h\", break_glass = true }",
+        "{ ask = { title = \"a large one\", amount_cents = 990000, to = \"acme\" }, as = \"answer\" }",
+    );
     let server = Served::start(&place, &[folder.path()]);
     std::fs::copy(repository().join("tests/clients/inbox.mjs"), clients().join("inbox.mjs")).unwrap();
     let output = Command::new("/usr/bin/env")

@@ -44,6 +44,8 @@ fn notice(kind: NoticeKind, connectors: &[&str]) -> Notice {
         payload: json!({ "action": "pay", "amount": 500 }),
         deadline_at_ms: Some(NOW_MS + 86_400_000),
         outcome: None,
+        break_glass: false,
+        added: None,
         at_ms: NOW_MS,
     }
 }
@@ -296,6 +298,26 @@ async fn a_resolved_alert_has_the_id_of_the_triggered_one() {
     let bodies: Vec<Value> = receiver.received().iter().map(body).collect();
     let expected = json!({ "event_action": "resolve", "dedup_key": QUESTION, "routing_key": ROUTING_KEY });
     assert_eq!((&bodies[0]["dedup_key"], &bodies[1]), (&json!(QUESTION), &expected));
+}
+
+#[tokio::test]
+async fn every_kind_of_event_is_sent_and_each_end_resolves_the_alert() {
+    for end in [NoticeKind::Decided, NoticeKind::Expired, NoticeKind::Cancelled] {
+        let (receiver, world) = world(ok()).await;
+        for kind in [NoticeKind::Requested, NoticeKind::Reminded, NoticeKind::Escalated, end] {
+            world.journal.commit(world.effects.operations(&notice(kind, &["hooks", "pager"])));
+            let delivered = world.effects.deliver_due().await.unwrap();
+            assert_eq!(delivered, Delivered { completed: 2, ..Delivered::default() }, "{}", kind.name());
+        }
+        let received = receiver.received();
+        let to = |path: &str| received.iter().filter(|received| received.head.contains(path)).map(body).collect();
+        let (events, alerts): (Vec<Value>, Vec<Value>) = (to("/hook"), to("/v2/enqueue"));
+        let types: Vec<&Value> = events.iter().map(|event| &event["type"]).collect();
+        assert_eq!(types, ["approval.requested", "approval.reminded", "approval.escalated", end.name()]);
+        let actions: Vec<&Value> = alerts.iter().map(|alert| &alert["event_action"]).collect();
+        assert_eq!(actions, ["trigger", "trigger", "trigger", "resolve"], "{}", end.name());
+        assert!(alerts.iter().all(|alert| alert["dedup_key"] == QUESTION), "{alerts:?}");
+    }
 }
 
 #[tokio::test]

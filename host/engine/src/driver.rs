@@ -86,6 +86,10 @@ impl Driver {
             let write = Write { tasks: vec![self.pause_record()], ..Write::default() };
             return Ok(self.stopped(FrameEnd::Waiting, write));
         }
+        if self.context.keeps && self.context.claimed.options.drain.is_cancelled() {
+            // Cancelled before it began, or while its host was gone: what was cut off is not executed again.
+            return Ok(self.stopped(FrameEnd::Drained, Write::default()));
+        }
         loop {
             let Frame { checkpoint, tasks, questions, children, .. } = &self.frame;
             let planned = plan::tasks_of(&thread, checkpoint, tasks.values());

@@ -105,6 +105,32 @@ pub enum Error {
         /// Who.
         actor: String,
     },
+    /// Somebody who did not sign in as the question's policy wants it: too long ago, in another way, or not in person at all. On the record.
+    #[error("{actor} has to sign in anew to answer question {question}: {}", step_up_text(step_up))]
+    StepUpRequired {
+        /// The question.
+        question: QuestionId,
+        /// Who.
+        actor: String,
+        /// What is wanted.
+        step_up: crate::approvals::policy::StepUp,
+    },
+    /// A question whose policy lets nobody decide alone. On the record.
+    #[error("question {question} lets nobody decide past its policy, {actor} neither")]
+    BreakGlassBarred {
+        /// The question.
+        question: QuestionId,
+        /// Who wanted to.
+        actor: String,
+    },
+    /// Several things at once of which one is a vote that does not decide: they could not be done all at once.
+    #[error(
+        "the word on question {question} is one vote of several: it cannot be given together with other answers or writes"
+    )]
+    VoteNotAlone {
+        /// A question that the vote does not end.
+        question: QuestionId,
+    },
     /// Something that the question's policy, or its asker, does not let be done.
     #[error("{verdict} is not allowed on question {question}")]
     VerdictNotAllowed {
@@ -294,7 +320,14 @@ impl Error {
 
     /// Whether it is about who may answer: such refusals are on the record.
     pub fn is_about_eligibility(&self) -> bool {
-        matches!(self, Self::NotEligible { .. } | Self::SelfApproval { .. } | Self::AlreadyVoted { .. })
+        matches!(
+            self,
+            Self::NotEligible { .. }
+                | Self::SelfApproval { .. }
+                | Self::AlreadyVoted { .. }
+                | Self::StepUpRequired { .. }
+                | Self::BreakGlassBarred { .. }
+        )
     }
 
     /// Stable code of the error.
@@ -323,6 +356,9 @@ impl Error {
             Self::PolicyUnreadable { .. } => "HP0909",
             Self::KeyReused { .. } => "HP0910",
             Self::InvalidDelegation { .. } => "HP0912",
+            Self::StepUpRequired { .. } => "HP0913",
+            Self::BreakGlassBarred { .. } => "HP0914",
+            Self::VoteNotAlone { .. } => "HP0915",
             Self::InvalidInput(error) => error.code(),
             Self::InputNotAnObject => "HP0414",
             Self::OtherGraph { .. } => "HP0415",
@@ -383,6 +419,13 @@ impl Error {
                 "use the version of Holdpoint that asked it, or supersede it with new input".into()
             }
             Self::KeyReused { .. } => "use a new key for a new request".into(),
+            Self::StepUpRequired { .. } => {
+                "sign in anew with your identity provider, and answer with the token that it gives then".into()
+            }
+            Self::BreakGlassBarred { .. } => {
+                "let those answer who may; `break_glass = true` in the graph file holds for questions to come".into()
+            }
+            Self::VoteNotAlone { .. } => "give each question's answer by itself, and the writes after them".into(),
             Self::InvalidDelegation { .. } => {
                 "name somebody else, or a group as `group:NAME`, and an end to come".into()
             }
@@ -465,7 +508,24 @@ fn list(ids: &[QuestionId]) -> String {
     ids.iter().map(QuestionId::as_str).collect::<Vec<_>>().join(", ")
 }
 
+fn step_up_text(step_up: &crate::approvals::policy::StepUp) -> String {
+    let within = std::time::Duration::from_millis(step_up.within_ms);
+    match step_up.acr.as_slice() {
+        [] => format!("within {within:?} before the answer"),
+        acr => format!("within {within:?} before the answer, as {}", acr.join(" or ")),
+    }
+}
+
 fn settled(question: &QuestionRecord) -> String {
+    if let (None, Some(withdrawn)) = (&question.answer, &question.proceedings.withdrawn) {
+        return format!(
+            "question {} of node {} was cancelled by {} at {}",
+            question.id,
+            question.node,
+            withdrawn.by.id,
+            time_text(withdrawn.at_ms)
+        );
+    }
     match (&question.answer, question.status) {
         (Some(answer), _) => format!(
             "question {} of node {} was answered by {} at {} with {}",

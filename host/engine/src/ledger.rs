@@ -22,9 +22,10 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
-use crate::approvals::notice::{Subject, notice};
+use crate::approvals::notice::{Subject, Telling, notice};
 use crate::error::Error;
 use crate::events::{Event, EventKind, EventSink};
+use crate::timings::Timer;
 
 /// See the module.
 pub(crate) struct Ledger {
@@ -36,6 +37,7 @@ pub(crate) struct Ledger {
     events: Option<Arc<dyn EventSink>>,
     /// None for what is executed only to be looked at.
     scribe: Option<Scribe>,
+    timer: Timer,
     /// Stores nothing: what would be stored is dropped, and what must be durable before something leaves is refused.
     dry: bool,
     /// Held across the store's commit on purpose: writes of one thread go out one after the other, in order.
@@ -127,7 +129,13 @@ impl Ledger {
         events: Option<Arc<dyn EventSink>>,
         scribe: Option<Scribe>,
     ) -> Self {
-        Self { store, clock, thread, epoch, lease_ms, events, scribe, dry: false, held_back: Mutex::default() }
+        let (timer, held_back) = (Timer::default(), Mutex::default());
+        Self { store, clock, thread, epoch, lease_ms, events, scribe, timer, dry: false, held_back }
+    }
+
+    /// The same, telling how long its commits take.
+    pub(crate) fn timed(self, timer: Timer) -> Self {
+        Self { timer, ..self }
     }
 
     /// One that stores nothing, for what is executed only to be looked at. Operations are refused.
@@ -194,7 +202,7 @@ impl Ledger {
             held_back.note(&all.operations);
             for question in &all.questions {
                 audit.push(scribe.asked(question, at_ms));
-                let told = notice(&scribe.subject, question, NoticeKind::Requested, 0, &[], at_ms);
+                let told = notice(&scribe.subject, question, &Telling::once(NoticeKind::Requested), at_ms);
                 all.operations.extend(told.into_iter().flat_map(|told| scribe.notices.operations(&told)));
             }
             if let Some(end) = &all.end {
@@ -224,7 +232,7 @@ impl Ledger {
         };
         let span =
             tracing::debug_span!("commit", thread = self.thread.as_str(), checkpoints = commit.checkpoints.len());
-        self.store.commit(commit).instrument(span).await.map_err(|error| match error {
+        self.timer.write(self.store.commit(commit)).instrument(span).await.map_err(|error| match error {
             holdpoint_store::Error::Fenced { thread, .. } | holdpoint_store::Error::ThreadNotFound(thread) => {
                 Error::TakenOver(thread)
             }

@@ -17,7 +17,7 @@
 //! * [`tree`]: all branches of a thread, drawn. Pure.
 //! * [`transfer`]: a thread as one value. [`recording`]: what a thread was given from outside. [`verify`]: whether its history is what its nodes do.
 //! * `driver`, `frame`, `telling`, `lanes`, `task`, `child`, `states`, `ledger`: the thin asynchronous edge: executes tasks, retries, commits.
-//! * [`error`]: how it fails.
+//! * [`timings`]: how long it takes. [`error`]: how it fails.
 
 pub mod version;
 
@@ -54,17 +54,19 @@ mod ledger;
 mod states;
 mod task;
 mod telling;
+pub mod timings;
 
 pub mod error;
 
 pub use answers::Answers;
 pub use approvals::{Approval, ApprovalStatus, Eligibility};
 pub use engine::{
-    Breakpoints, Config, Decided, Decision, Delegation, Deployment, Engine, Input, MonitorReport, Principal,
-    PruneReport, PruneRequest, Repetition, ReplyKey, RunOptions, Selection, Turn, Word,
+    Authentication, Breakpoints, Config, Decided, Decision, Delegation, Deployment, Engine, Input, MonitorReport,
+    Principal, PruneReport, PruneRequest, Repetition, ReplyKey, RunOptions, Selection, TakeBack, Taken, Turn, Word,
 };
 pub use error::Error;
 pub use events::{Drain, Event, EventKind, EventSink};
+pub use timings::{ExecutionEnd, Timings};
 pub use update::{AsNode, Update};
 pub use version::Version;
 pub use view::{HistoryEntry, Interrupt, InterruptKind, TaskView, ThreadView};

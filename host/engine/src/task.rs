@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::events::EventKind;
 use crate::ledger::{Ledger, TaskScribe, Write};
 use crate::plan::PlannedTask;
+use crate::timings::Timer;
 use crate::version::Version;
 
 /// The code of tasks whose question's deadline cannot be told.
@@ -47,6 +48,8 @@ pub(crate) struct Claimed {
     pub(crate) requester: Option<String>,
     /// Whom names in policies mean.
     pub(crate) directory: Arc<dyn Directory>,
+    /// Who is told how long its nodes take.
+    pub(crate) timer: Timer,
 }
 
 /// What all tasks of one run of a graph share.
@@ -222,7 +225,8 @@ async fn execute(
     let mut progress = Progress::default();
     let mut attempt = 1;
     loop {
-        let report = context.claimed.nodes.run(call(&context, &assignment, node, component)).await;
+        let running = context.claimed.nodes.run(call(&context, &assignment, node, component));
+        let report = context.claimed.timer.execution(running, |report| &report.outcome).await;
         progress.take(&report.outcome, report.operations, report.hits);
         if report.outcome == NodeOutcome::Fenced {
             return Err(Error::TakenOver(context.claimed.thread.clone()));

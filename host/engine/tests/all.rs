@@ -18,5 +18,7 @@ mod prune;
 mod scenarios;
 mod settle;
 mod stream;
+mod take;
 mod time_travel;
+mod turns;
 mod verify;

@@ -11,13 +11,12 @@ use holdpoint_engine::{Answers, Config, Deployment, Engine, Input, PruneReport, 
 use holdpoint_graph::clock::Clock;
 use holdpoint_graph::definition::{GraphReference, Persist, Subgraph, Work};
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, ConnectorName, Epoch, NodeName, OperationId, QuestionId, TaskId, ThreadId};
-use holdpoint_graph::nodes::Command;
-use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState, Scope};
+use holdpoint_graph::ids::{CheckpointId, ConnectorName, NodeName, OperationId, TaskId, ThreadId};
+use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
+use holdpoint_store::forward::Forward;
 use holdpoint_store::{
-    Claim, Commit, Content, Error as StoreError, Expect, HistoryFilter, Journal, MemoryStore, OperationFilter, Outline,
-    QuestionRecord, Snapshot, Source, Statistics, Store, ThreadFilter, ThreadRecord, ThreadStatus, VersionKind,
-    VersionRecord,
+    AuditEntry, AuditFilter, AuditTrail, Claim, Commit, Error as StoreError, Expect, Journal, MemoryStore,
+    OperationFilter, Source, Store, ThreadStatus,
 };
 use serde_json::{Value, json};
 
@@ -262,11 +261,50 @@ async fn a_waiting_subgraph_can_be_answered_with_what_is_kept() {
         let keep: Vec<CheckpointId> = prune::kept(Rule::KeepLatest, &outline, &view.checkpoint).into_iter().collect();
         assert!(keep.len() < outline.len());
         let epoch = world.store.thread(&thread()).await.unwrap().unwrap().epoch;
-        world.store.retain(&thread(), epoch, &keep).await.unwrap();
+        world.store.retain(&thread(), epoch, &keep, Vec::new()).await.unwrap();
         let view = world.engine.answer(&thread(), &Answers::Bare(json!(true)), "ana").await.unwrap();
         let counted = if persist == Persist::PerThread { json!([1, "wait", 2]) } else { json!([1, "wait", 1]) };
         assert_eq!((view.status, view.values["log"].clone()), (ThreadStatus::Done, counted), "{persist:?}");
     }
+}
+
+/// A store in which nothing can be put on the record by itself.
+struct Unrecorded(Arc<MemoryStore>);
+
+#[async_trait]
+impl Forward for Unrecorded {
+    fn inner(&self) -> &dyn Store {
+        self.0.as_ref()
+    }
+
+    async fn put_audit(&self, _entries: Vec<AuditEntry>) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("cut off between a change and its record".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn what_is_removed_is_on_the_record_in_the_same_write() {
+    let (world, graph) = world().await;
+    run(&world, &graph, "t", "one").await;
+    let engine = Engine::new(
+        Arc::new(Unrecorded(Arc::clone(&world.store))),
+        Arc::new(world.nodes.clone()),
+        Arc::clone(&world.clock) as Arc<dyn Clock>,
+        Arc::clone(&world.owners) as Arc<dyn Owners>,
+        Config::default(),
+    );
+    let removed = count(&world, "t").await - 1;
+    let head = world.store.thread(&id("t")).await.unwrap().unwrap().head;
+    assert_eq!(engine.prune(&request(Rule::KeepLatest, None)).await.unwrap().trimmed, 1);
+    assert_eq!(engine.prune(&request(Rule::KeepLatest, None)).await.unwrap().trimmed, 0, "nothing is left to remove");
+    assert_eq!(engine.prune(&request(Rule::Delete, None)).await.unwrap().deleted, 1);
+    let filter = AuditFilter { thread: Some(id("t")), limit: 99, ..AuditFilter::default() };
+    let records = world.store.audit(&filter).await.unwrap();
+    let pruned: Vec<_> = records.iter().filter(|record| record.kind == "thread.pruned").collect();
+    assert_eq!(pruned.len(), 1, "{records:?}");
+    let body = json!({ "checkpoints": removed, "head": head.as_str(), "by": "retention" });
+    assert_eq!(Value::Object(pruned[0].body.clone()), body);
+    assert_eq!(records.last().map(|record| record.kind.as_str()), Some("thread.deleted"));
 }
 
 /// A store in which somebody else claims a thread and gives it back, whenever its operations are looked for.
@@ -276,7 +314,11 @@ struct Raced {
 }
 
 #[async_trait]
-impl Journal for Raced {
+impl Forward for Raced {
+    fn inner(&self) -> &dyn Store {
+        self.inner.as_ref()
+    }
+
     async fn find_operations(&self, filter: &OperationFilter) -> Result<Vec<OperationRecord>, StoreError> {
         if filter.thread.as_ref() == Some(&self.thread) {
             let thread = self.inner.thread(&self.thread).await?.unwrap();
@@ -286,115 +328,5 @@ impl Journal for Raced {
             self.inner.commit(Commit { claim: Some(claim), ..claiming }).await?;
         }
         self.inner.find_operations(filter).await
-    }
-
-    async fn operation(&self, key: &OperationKey) -> Result<Option<OperationRecord>, StoreError> {
-        self.inner.operation(key).await
-    }
-
-    async fn operations(&self, thread: &ThreadId) -> Result<Vec<OperationRecord>, StoreError> {
-        self.inner.operations(thread).await
-    }
-
-    async fn due_operations(&self, now_ms: u64, limit: usize) -> Result<Vec<OperationRecord>, StoreError> {
-        self.inner.due_operations(now_ms, limit).await
-    }
-
-    async fn hits(&self, key: &OperationKey) -> Result<Vec<OperationHit>, StoreError> {
-        self.inner.hits(key).await
-    }
-
-    async fn exchange_operation(
-        &self,
-        expected: &OperationRecord,
-        next: OperationRecord,
-        at_ms: u64,
-        audit: Vec<holdpoint_store::AuditEntry>,
-    ) -> Result<bool, StoreError> {
-        self.inner.exchange_operation(expected, next, at_ms, audit).await
-    }
-}
-
-holdpoint_store::forward_store!(Raced, |_store, call| call, |store, change| {
-    holdpoint_store::Approvals::change_question(&*store.inner, change)
-});
-
-#[async_trait]
-impl Store for Raced {
-    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        self.inner.commit(commit).await
-    }
-
-    async fn thread(&self, thread: &ThreadId) -> Result<Option<ThreadRecord>, StoreError> {
-        self.inner.thread(thread).await
-    }
-
-    async fn threads(&self, filter: &ThreadFilter) -> Result<Vec<ThreadRecord>, StoreError> {
-        self.inner.threads(filter).await
-    }
-
-    async fn snapshot(&self, thread: &ThreadId, at: Option<&CheckpointId>) -> Result<Option<Snapshot>, StoreError> {
-        self.inner.snapshot(thread, at).await
-    }
-
-    async fn history(&self, thread: &ThreadId, filter: &HistoryFilter) -> Result<Vec<Snapshot>, StoreError> {
-        self.inner.history(thread, filter).await
-    }
-
-    async fn outline(&self, thread: &ThreadId) -> Result<Vec<Outline>, StoreError> {
-        self.inner.outline(thread).await
-    }
-
-    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, StoreError> {
-        self.inner.retain(thread, epoch, keep).await
-    }
-
-    async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, StoreError> {
-        self.inner.cached(key, now_ms).await
-    }
-
-    async fn clear_cache(&self, now_ms: Option<u64>) -> Result<u64, StoreError> {
-        self.inner.clear_cache(now_ms).await
-    }
-
-    async fn put_version(
-        &self,
-        version: VersionRecord,
-        audit: Vec<holdpoint_store::AuditEntry>,
-    ) -> Result<(), StoreError> {
-        self.inner.put_version(version, audit).await
-    }
-
-    async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, StoreError> {
-        self.inner.versions(kind, name).await
-    }
-
-    async fn question(&self, thread: &ThreadId, id: &QuestionId) -> Result<Option<QuestionRecord>, StoreError> {
-        self.inner.question(thread, id).await
-    }
-
-    async fn delete_thread(
-        &self,
-        thread: &ThreadId,
-        epoch: Epoch,
-        audit: Vec<holdpoint_store::AuditEntry>,
-    ) -> Result<(), StoreError> {
-        self.inner.delete_thread(thread, epoch, audit).await
-    }
-
-    async fn put_contents(&self, contents: Vec<Content>) -> Result<(), StoreError> {
-        self.inner.put_contents(contents).await
-    }
-
-    async fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.content(digest).await
-    }
-
-    async fn missing_contents(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
-        self.inner.missing_contents(digests).await
-    }
-
-    fn statistics(&self) -> Statistics {
-        self.inner.statistics()
     }
 }

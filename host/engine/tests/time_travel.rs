@@ -380,7 +380,8 @@ async fn a_pruned_thread_can_be_copied_and_replayed() {
     let world = chain_world().await;
     let record = world.store.thread(&thread()).await.unwrap().unwrap();
     let middle = at(&world, 1).await;
-    let removed = world.store.retain(&thread(), record.epoch, &[record.head.clone(), middle.clone()]).await.unwrap();
+    let removed =
+        world.store.retain(&thread(), record.epoch, &[record.head.clone(), middle.clone()], Vec::new()).await.unwrap();
     assert_eq!(removed, 3);
     let other = ThreadId::parse("other").unwrap();
     let view = world.engine.copy(&thread(), &other).await.unwrap();

@@ -38,8 +38,23 @@ pub struct Notice {
     pub deadline_at_ms: Option<u64>,
     /// For an end: the verdict and who gave it.
     pub outcome: Option<(String, String)>,
+    /// The end is one administrator's word, whoever else should have had a say (break-glass).
+    pub break_glass: bool,
+    /// For those who may answer since it was asked: who says so, and why.
+    pub added: Option<AddedBy>,
     /// The host's clock, in milliseconds since 1970.
     pub at_ms: u64,
+}
+
+/// By whom somebody may answer since a question was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedBy {
+    /// Who handed the question on, or the clock, for an escalation.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// Until when they may answer, in milliseconds since 1970; none means as long as the question stands.
+    pub until_ms: Option<u64>,
 }
 
 /// What is told.

@@ -57,6 +57,9 @@ fn sound_nodes() {
         "interrupt = { allowed = [\"accept\", \"reject\", \"delegate\"], reason_required_on = [\"reject\"], remind = [\"1m\", \"2m\"] }",
         "interrupt = { assignees = [\"a\", \"b\"], quorum = { approve = 2, reject = 2 } }",
         "interrupt = { assignees = [\"a\", \"group:b\"], quorum = 9 }",
+        "interrupt = { risk = \"high\", step_up = \"15m\", break_glass = true }",
+        "interrupt = { risk = \"low\", step_up = { within = \"15m\", acr = [\"urn:mfa\"] }, break_glass = false }",
+        "interrupt = { step_up = { within = \"15m\" } }",
         "interrupt = { assignees = [\"a\"], quorum = 2, escalate = [{ after = \"1m\", to = [\"b\"] }] }",
         "reads = [\"x\"]\ninterrupt = { deadline = { cel = \"state.x\" } }",
     ] {
@@ -211,6 +214,14 @@ fn questions() {
     check_node("interrupt = { allowed = \"accept\" }", &["5:25 HP0104"]);
     check_node("interrupt = { reason_required_on = [\"delegate\"] }", &["5:37 HP0105"]);
     check_node("interrupt = { quorum = { reject = 2 } }", &["5:24 HP0103"]);
+    check_node("interrupt = { risk = \"extreme\" }", &["5:22 HP0105"]);
+    check_node("interrupt = { risk = 3 }", &["5:22 HP0104"]);
+    check_node("interrupt = { step_up = \"0s\" }", &["5:25 HP0105"]);
+    check_node("interrupt = { step_up = true }", &["5:25 HP0104"]);
+    check_node("interrupt = { step_up = { acr = [\"mfa\"] } }", &["5:25 HP0103"]);
+    check_node("interrupt = { step_up = { within = \"1m\", acr = [] } }", &["5:48 HP0105"]);
+    check_node("interrupt = { step_up = { within = \"1m\", how = \"mfa\" } }", &["5:42 HP0102"]);
+    check_node("interrupt = { break_glass = \"yes\" }", &["5:29 HP0104"]);
     check_node(
         "interrupt = { quorum = { approve = 0, reject = 0, ignore = 1 } }",
         &["5:36 HP0105", "5:48 HP0105", "5:51 HP0102"],

@@ -18,6 +18,7 @@
 //! * [`failure`]: every error with its code, cause and cure; [`codes`]: the page of all codes.
 //! * [`when_it_dies`]: what happens at each point where a process can end. [`connectors`]: the configuration, key by key.
 //! * [`approvals`]: questions, who may answer them, deadlines, and what is on the record.
+//! * [`serving`]: `holdpoint serve`, its configuration and its roles.
 //! * [`coming_from_langgraph`]: what is the same, what is stricter and why. [`graph_file`]: the graph file, key by key.
 
 pub mod host;
@@ -44,6 +45,7 @@ pub mod approvals;
 pub mod coming_from_langgraph;
 pub mod connectors;
 pub mod graph_file;
+pub mod serving;
 pub mod when_it_dies;
 
 pub use failure::Failure;

@@ -1,6 +1,7 @@
 //! The routes, what every request passes, and the server's life.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, middleware};
@@ -13,6 +14,7 @@ use crate::identity::{self, Identity};
 use crate::layers::{connections, envelope, form};
 use crate::problem::{self, Problem};
 use crate::resources::description::{self, Description};
+use crate::resources::metrics::Metrics;
 use crate::runs::Runs;
 use crate::{inbox, langgraph, resources};
 
@@ -27,9 +29,11 @@ pub struct Server {
 impl Server {
     /// Puts the parts together. Nothing runs yet.
     pub fn new(parts: Parts) -> Self {
+        let metrics = Metrics::default();
+        let parts = Parts { engine: parts.engine.with_timings(Arc::new(metrics.timings())), ..parts };
         let identity = Identity::new(&parts);
         let runs = Runs::new(&parts);
-        Self { context: Context::new(parts, identity, runs) }
+        Self { context: Context::new(parts, identity, runs, metrics) }
     }
 
     /// What handlers get.

@@ -2,6 +2,8 @@
 //!
 //! A member or parameter that is null counts as absent, and one that nobody knows is passed over, as LangGraph's server does.
 
+use std::sync::Arc;
+
 use axum::RequestPartsExt as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -13,6 +15,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::context::Context;
 use crate::problem::Problem;
@@ -29,11 +32,34 @@ impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, context: &Context) -> Result<Self, Problem> {
-        match json(request, context).await? {
-            None => from_members(Map::new()).map(Self),
-            Some(Value::Object(members)) => from_members(members).map(Self),
-            Some(_) => Err(Problem::invalid("HP0821", "the request's body is not an object")),
-        }
+        object(json(request, context).await?).map(Self)
+    }
+}
+
+fn object<T: DeserializeOwned>(value: Option<Value>) -> Result<T, Problem> {
+    match value {
+        None => from_members(Map::new()),
+        Some(Value::Object(members)) => from_members(members),
+        Some(_) => Err(Problem::invalid("HP0821", "the request's body is not an object")),
+    }
+}
+
+/// As [`Body`], up to [`crate::Settings::component_bytes_max`], for requests that bring components. Of those that are larger than a [`Body`] may be,
+/// [`UPLOADS_MAX`] are held at once, and the others wait to be read: so many bytes times that are the most that they take. The place is given up with
+/// the second field.
+#[derive(Debug)]
+pub struct LargeBody<T>(pub T, pub Option<OwnedSemaphorePermit>);
+
+/// See [`LargeBody`].
+pub const UPLOADS_MAX: usize = 2;
+
+impl<T: DeserializeOwned> FromRequest<Context> for LargeBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, context: &Context) -> Result<Self, Problem> {
+        let size = Size::Components(context.settings().component_bytes_max, context.uploads());
+        let (value, place) = json_of(request, context, size).await?;
+        object(value).map(|read| Self(read, place))
     }
 }
 
@@ -55,12 +81,28 @@ impl<T: DeserializeOwned> FromRequest<Context> for BodyList<T> {
     }
 }
 
+/// How large a body may be.
+enum Size<'c> {
+    /// As large as any.
+    Ordinary,
+    /// So large, with a place among those that are larger than any.
+    Components(usize, &'c Arc<Semaphore>),
+}
+
 /// A request's body as JSON; none when there is nothing.
 async fn json(request: Request, context: &Context) -> Result<Option<Value>, Problem> {
+    json_of(request, context, Size::Ordinary).await.map(|(value, _)| value)
+}
+
+async fn json_of(
+    request: Request,
+    context: &Context,
+    size: Size<'_>,
+) -> Result<(Option<Value>, Option<OwnedSemaphorePermit>), Problem> {
     let (parts, body) = request.into_parts();
     let settings = context.settings();
-    let reading = read(&parts.headers, body, settings.body_bytes_max);
-    let bytes = match tokio::time::timeout(settings.body_timeout, reading).await {
+    let reading = read(&parts.headers, body, settings.body_bytes_max, size);
+    let (bytes, place) = match tokio::time::timeout(settings.body_timeout, reading).await {
         Ok(bytes) => bytes?,
         Err(_) => {
             let seconds = settings.body_timeout.as_secs_f64();
@@ -69,7 +111,7 @@ async fn json(request: Request, context: &Context) -> Result<Option<Value>, Prob
         }
     };
     if bytes.is_empty() {
-        return Ok(None);
+        return Ok((None, None));
     }
     if !is_json(&parts.headers) {
         let detail = "the request's body is not declared as JSON";
@@ -79,19 +121,30 @@ async fn json(request: Request, context: &Context) -> Result<Option<Value>, Prob
     let value = serde_json::from_slice(&bytes).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "HP0820", format!("the request's body is not JSON: {error}"))
     })?;
-    Ok(Some(value))
+    Ok((Some(value), place))
 }
 
-async fn read(headers: &HeaderMap, body: axum::body::Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+async fn read(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    ordinary_max: usize,
+    size: Size<'_>,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
+    let (bytes_max, setting, places) = match size {
+        Size::Ordinary => (ordinary_max, "body_bytes_max", None),
+        Size::Components(bytes_max, places) => (bytes_max.max(ordinary_max), "component_bytes_max", Some(places)),
+    };
     let too_large = || {
         let detail = format!("the request's body is larger than {bytes_max} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "HP0822", detail)
+            .with_cure(format!("send less, or have the operator raise `{setting}` in the [server] table"))
     };
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large());
     }
-    let mut bytes = Vec::new();
+    let mut place = None;
+    let mut bytes: Vec<u8> = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| {
@@ -100,9 +153,16 @@ async fn read(headers: &HeaderMap, body: axum::body::Body, bytes_max: usize) -> 
         if bytes.len() + chunk.len() > bytes_max {
             return Err(too_large());
         }
+        if let Some(places) = places
+            && place.is_none()
+            && bytes.len() + chunk.len() > ordinary_max
+        {
+            // Nothing closes it. What is not read meanwhile, the client keeps.
+            place = Arc::clone(places).acquire_owned().await.ok();
+        }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
+    Ok((bytes, place))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use holdpoint_engine::Principal;
+use holdpoint_graph::digest::Digest;
 
 use crate::problem::Problem;
 
@@ -36,6 +37,35 @@ impl Role {
     }
 }
 
+/// What a page gives to its forms, and they give back: no other site knows it. Made of a secret that its caller sends with every request, so that
+/// every host of a store, and one that was started again, expects the same.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PageToken(String);
+
+impl PageToken {
+    /// Of a caller's secret: what a cookie holds, or an API key.
+    pub fn of(secret: &[u8]) -> Self {
+        let made = [b"holdpoint page\n", secret].concat();
+        Self(Digest::of_bytes(&made).hex_digits().to_owned())
+    }
+
+    /// What the form holds.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a form gave it back. Digests are compared, so that the time tells nothing about the token.
+    pub fn is(&self, given: &str) -> bool {
+        Digest::of_bytes(given.as_bytes()) == Digest::of_bytes(self.0.as_bytes())
+    }
+}
+
+impl std::fmt::Debug for PageToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("PageToken(..)")
+    }
+}
+
 /// Whoever sent the request, as the identity layer has found. Every request has one: without it no handler runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -45,6 +75,8 @@ pub struct Caller {
     pub role: Option<Role>,
     /// A browser whose identity rides on a cookie: its changes need the page's own token.
     pub by_cookie: bool,
+    /// That token; none for whoever opens no pages.
+    pub page: Option<PageToken>,
 }
 
 impl Caller {
@@ -70,5 +102,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             // A route without the identity layer: closed, not open.
             Problem::new(StatusCode::UNAUTHORIZED, "HP0801", "who asks is not known")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_others_have_other_tokens() {
+        let token = PageToken::of(b"secret");
+        assert!(token.is(token.as_str()) && PageToken::of(b"secret") == token);
+        for other in ["", "secret", PageToken::of(b"other").as_str(), &token.as_str()[1..]] {
+            assert!(!token.is(other), "{other}");
+        }
+        assert!(!format!("{token:?}").contains(token.as_str()));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 use crate::caller::Caller;
 use crate::problem::Problem;
@@ -51,12 +51,14 @@ pub fn no_such_command(command: &str) -> Problem {
 }
 
 /// What is to be run.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CommandRequest {
     /// The command with its arguments, as a shell would give them; without the program's name.
     pub arguments: Vec<String>,
     /// The files that the command names: their paths as the command names them, and their content as base64.
     pub files: Map<String, Value>,
+    /// The place of a large request among those that are held at once, for as long as any of it is.
+    pub place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// A command that has begun.

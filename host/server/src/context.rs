@@ -7,7 +7,9 @@ use holdpoint_engine::{Deployment, Engine, RunOptions};
 use holdpoint_graph::ids::{ConnectorName, GraphName, ThreadId};
 use holdpoint_store::{Store, ThreadSummary};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
+use crate::body::UPLOADS_MAX;
 use crate::caller::Caller;
 use crate::console::Console;
 use crate::identity::Identity;
@@ -66,11 +68,12 @@ struct Inner {
     identity: Identity,
     runs: Runs,
     metrics: Metrics,
+    uploads: Arc<Semaphore>,
 }
 
 impl Context {
-    pub(crate) fn new(parts: Parts, identity: Identity, runs: Runs) -> Self {
-        Self(Arc::new(Inner { parts, identity, runs, metrics: Metrics::default() }))
+    pub(crate) fn new(parts: Parts, identity: Identity, runs: Runs, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner { parts, identity, runs, metrics, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) }))
     }
 
     /// The engine in the caller's name.
@@ -131,6 +134,11 @@ impl Context {
     /// What is counted.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Places of large requests that are held at once.
+    pub(crate) fn uploads(&self) -> &Arc<Semaphore> {
+        &self.0.uploads
     }
 
     /// A thread of the caller's tenant.

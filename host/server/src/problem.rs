@@ -137,9 +137,11 @@ impl From<EngineError> for Problem {
             | Error::Stale { .. }
             | Error::Expired { .. }
             | Error::NotMigratable { .. } => StatusCode::CONFLICT,
-            Error::NotEligible { .. } | Error::SelfApproval { .. } | Error::AlreadyVoted { .. } => {
-                StatusCode::FORBIDDEN
-            }
+            Error::NotEligible { .. }
+            | Error::SelfApproval { .. }
+            | Error::AlreadyVoted { .. }
+            | Error::StepUpRequired { .. }
+            | Error::BreakGlassBarred { .. } => StatusCode::FORBIDDEN,
             Error::NoAnswers
             | Error::NotAnAnswerMap(_)
             | Error::NullAnswer
@@ -158,6 +160,7 @@ impl From<EngineError> for Problem {
             | Error::ReasonRequired { .. }
             | Error::KeyReused { .. }
             | Error::InvalidDelegation { .. }
+            | Error::VoteNotAlone { .. }
             | Error::InSubgraph { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Error::GraphUnavailable { .. } | Error::PolicyUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Error::Store(_) => return store_problem(error),
@@ -175,6 +178,10 @@ impl From<EngineError> for Problem {
                 problem.with("winner", winner(question))
             }
             Error::Stale { current, .. } => problem.with("current_digest", current.as_str()),
+            // As RFC 9470 names them, for programs that can have their user sign in anew.
+            Error::StepUpRequired { step_up, .. } => {
+                problem.with("max_age_seconds", step_up.within_ms / 1000).with("acr_values", step_up.acr.clone())
+            }
             Error::VerdictNotAllowed { allowed, .. } => problem.with("allowed", allowed.clone()),
             Error::InvalidAnswer { violations, .. } => problem.with("violations", violations.clone()),
             Error::NotMigratable { differences, .. } => problem.with("differences", differences.clone()),
@@ -193,12 +200,15 @@ fn store_problem(error: EngineError) -> Problem {
 /// What became of a question, for those who lost.
 fn winner(question: &QuestionRecord) -> Value {
     let answer = question.answer.as_ref();
+    let withdrawn = question.proceedings.withdrawn.as_ref();
     json!({
         "id": question.id.as_str(),
         "status": question.status.name(),
         "verdict": answer.map(|answer| answer.verdict.name()),
         "answered_by": answer.map(|answer| answer.answered_by.as_str()),
         "answered_at_ms": answer.map(|answer| answer.answered_at_ms),
+        "cancelled_by": withdrawn.map(|withdrawn| withdrawn.by.id.as_str()),
+        "cancelled_at_ms": withdrawn.map(|withdrawn| withdrawn.at_ms),
     })
 }
 

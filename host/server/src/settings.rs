@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdpoint_graph::ids::Tenant;
+use holdpoint_store::{ExpiryRule, ThreadExpiry};
 
 /// See the module. The defaults suit one host.
 #[derive(Debug, Clone)]
@@ -13,6 +14,10 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// Longest time until a request's body has to be there.
     pub body_timeout: Duration,
+    /// Largest body of the requests that bring components: a graph that is deployed, a command of the command line.
+    pub component_bytes_max: usize,
+    /// Longest time that a client may take nothing of what it is sent; then its connection is cut off.
+    pub write_timeout: Duration,
     /// Connections at once. One more waits to be accepted.
     pub connections_max: usize,
     /// Requests of one caller in a second, on average; bursts of ten times as many pass.
@@ -27,12 +32,30 @@ pub struct Settings {
     pub drain: Duration,
     /// Origins that browsers may call from; `*` is any.
     pub cors_origins: Vec<String>,
+    /// How long a thread stays after it was last used, unless its maker says otherwise; none means that it stays.
+    pub thread_ttl: Option<ThreadTtl>,
     /// The identity provider whose tokens are accepted.
     pub oidc: Option<Oidc>,
     /// Whether callers on loopback need no key: they are an asserted `loopback` with the role admin.
     pub loopback_trusted: bool,
     /// The tenant of callers on loopback, and of tokens without a tenant claim.
     pub tenant: Tenant,
+}
+
+/// How long a thread stays after it was last used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadTtl {
+    /// So long, in milliseconds.
+    pub ttl_ms: u64,
+    /// What then becomes of it.
+    pub rule: ExpiryRule,
+}
+
+impl ThreadTtl {
+    /// Counted from a moment.
+    pub fn from(self, now_ms: u64) -> ThreadExpiry {
+        ThreadExpiry { at_ms: now_ms.saturating_add(self.ttl_ms), ttl_ms: self.ttl_ms, rule: self.rule }
+    }
 }
 
 /// An OpenID Connect provider.
@@ -58,6 +81,8 @@ impl Default for Settings {
             public_url: None,
             body_bytes_max: 8 << 20,
             body_timeout: Duration::from_secs(30),
+            component_bytes_max: 128 << 20,
+            write_timeout: Duration::from_secs(60),
             connections_max: 4096,
             requests_per_second_max: 200,
             heartbeat: Duration::from_secs(5),
@@ -65,6 +90,7 @@ impl Default for Settings {
             tick: Duration::from_secs(1),
             drain: Duration::from_secs(30),
             cors_origins: vec!["*".to_owned()],
+            thread_ttl: None,
             oidc: None,
             loopback_trusted: true,
             tenant: Tenant::default(),

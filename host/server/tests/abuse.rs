@@ -249,3 +249,54 @@ async fn counts_are_served_without_ids_and_payloads() {
     let kind: Value = json!(server.http.get("/metrics").await.header("content-type"));
     assert!(kind.as_str().unwrap().starts_with("application/openmetrics-text"));
 }
+
+#[tokio::test]
+async fn only_what_brings_components_may_be_larger() {
+    let settings = Settings { body_bytes_max: 1000, component_bytes_max: 10_000, ..Settings::default() };
+    let server = with(settings).await;
+    let json = [("content-type", "application/json")];
+    let graph = |bytes: usize| json!({ "graph": "name = \"g\"", "files": { "n.wasm": "A".repeat(bytes) } }).to_string();
+    // It is read, and refused for what it says.
+    server.http.send(Method::POST, "/graphs", &json, graph(5000)).await.refused(422, "HP0811");
+    let commands = json!({ "arguments": ["graph", "deploy", "g"], "files": { "g": "A".repeat(5000) } }).to_string();
+    server.http.send(Method::POST, "/commands", &json, commands).await.refused(422, "HP0736");
+    for path in ["/graphs", "/commands"] {
+        let reply = server.http.send(Method::POST, path, &json, graph(20_000)).await;
+        reply.refused(413, "HP0822");
+        assert!(reply.body["cure"].as_str().unwrap().contains("component_bytes_max"), "{}", reply.text);
+    }
+    let reply = server.http.send(Method::POST, "/threads", &json, graph(5000)).await;
+    reply.refused(413, "HP0822");
+    assert!(reply.body["cure"].as_str().unwrap().contains("`body_bytes_max`"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn few_large_requests_are_held_at_once_and_small_ones_do_not_wait_for_them() {
+    let settings = Settings {
+        body_bytes_max: 1000,
+        component_bytes_max: 10_000,
+        body_timeout: Duration::from_secs(5),
+        ..Settings::default()
+    };
+    let server = with(settings).await;
+    let head = format!(
+        "POST /graphs HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n{}",
+        server.address,
+        " ".repeat(5000)
+    );
+    let mut slow = Vec::new();
+    for _ in 0..holdpoint_server::body::UPLOADS_MAX {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let json = [("content-type", "application/json")];
+    let small = json!({ "graph": 7 }).to_string();
+    let asked = tokio::time::timeout(Duration::from_secs(4), server.http.send(Method::POST, "/graphs", &json, small));
+    asked.await.expect("answered at once").refused(422, "HP0811");
+    // Another large one is read when a place is free: the slow ones have had their time.
+    let large = json!({ "graph": 7, "files": "A".repeat(5000) }).to_string();
+    let reply = server.http.send(Method::POST, "/graphs", &json, large.clone()).await;
+    assert!(matches!(reply.status, 408 | 422), "{}", reply.text);
+    server.http.send(Method::POST, "/graphs", &json, large).await.refused(422, "HP0811");
+}

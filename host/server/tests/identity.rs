@@ -288,3 +288,90 @@ async fn strangers_are_let_in_nowhere_without_identity() {
     key(&server.context, "default", "good", &["viewer"], None).await;
     assert_eq!(listen("0.0.0.0:2024").await, Ok(()));
 }
+
+/// What the page gives to its form.
+fn page_token(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"csrf\" value=\"").unwrap_or_else(|| panic!("no token in {page}"));
+    rest.split('"').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_session_and_an_open_form_outlive_the_process_and_count_on_every_host() {
+    let settings = Settings { loopback_trusted: false, ..Settings::default() };
+    let setup = Setup { settings, ..Setup::default() };
+    let server = setup.clone().start().await;
+    let deployment = server.deploy("graph", support::APPROVAL).await;
+    let view = server.run("t", &deployment, json!({})).await;
+    let path = format!("/inbox/approvals/{}", view.interrupts[0].id);
+    let key = key(&server.context, "default", "ana", &["operator"], None).await;
+    let shown = get(&server, &path["/inbox".len()..], &[("x-api-key", &key)]).await.expect(200);
+    let signed_in = Browser::new(&server).sign_in(&key).await;
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let page = Browser::new(&server).get(&path, &[("cookie", &cookie)]).await;
+    assert_eq!((page.status().as_u16(), page.headers().get("set-cookie")), (200, None));
+    let token = page_token(&page.text().await.unwrap());
+    server.stop().await;
+
+    let server = Setup { worker: "second".into(), ..setup.clone() }.start().await;
+    let other = Setup { worker: "third".into(), ..setup }.start().await;
+    let browser = Browser::new(&server);
+    assert_eq!(browser.get("/approvals", &[("cookie", &cookie)]).await.status(), 200);
+    let digest = shown["digest"].as_str().unwrap().to_owned();
+    let fields =
+        |token: &str| [("verdict", "accept".to_owned()), ("digest", digest.clone()), ("csrf", token.to_owned())];
+    let send = async |token: &str| {
+        let fields = fields(token);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        browser.form(&path, &[("cookie", &cookie), ("origin", &browser.base)], &fields).await.status().as_u16()
+    };
+    assert_eq!(send(&token[1..]).await, 403);
+    // The token of another of their sessions is none of this one.
+    let again = browser.sign_in(&key).await;
+    let another = again.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let page = browser.get(&path, &[("cookie", &another)]).await.text().await.unwrap();
+    assert_eq!(send(&page_token(&page)).await, 403);
+    assert!(matches!(send(&token).await, 200..=399), "the form that was open is taken");
+    let decided = get(&server, &path["/inbox".len()..], &[("x-api-key", &key)]).await.expect(200);
+    assert_ne!(decided["status"], "pending");
+
+    // Who signs out does so everywhere; the other session stays until its time is over.
+    let elsewhere = Browser::new(&other);
+    assert_eq!(elsewhere.get("/approvals", &[("cookie", &cookie)]).await.status(), 200);
+    browser.form("/inbox/logout", &[("cookie", &cookie), ("origin", &browser.base)], &[]).await;
+    assert_eq!(elsewhere.get("/approvals", &[("cookie", &cookie)]).await.status(), 401);
+    assert_eq!(elsewhere.get("/approvals", &[("cookie", &another)]).await.status(), 200);
+    server.clock.advance_ms(12 * 60 * 60 * 1000);
+    assert_eq!(elsewhere.get("/approvals", &[("cookie", &another)]).await.status(), 401);
+}
+
+#[tokio::test]
+async fn whoever_needs_no_session_has_a_cookie_for_their_forms() {
+    let setup = Setup::default();
+    let server = setup.clone().start().await;
+    let deployment = server.deploy("graph", support::APPROVAL).await;
+    let view = server.run("t", &deployment, json!({})).await;
+    let path = format!("/inbox/approvals/{}", view.interrupts[0].id);
+    let digest = get(&server, &path["/inbox".len()..], &[]).await.expect(200)["digest"].as_str().unwrap().to_owned();
+    let page = Browser::new(&server).get(&path, &[]).await;
+    let cookie = page.headers()["set-cookie"].to_str().unwrap().to_owned();
+    assert!(
+        cookie.starts_with("holdpoint_page=") && cookie.contains("SameSite=Strict; HttpOnly")
+            || cookie.contains("HttpOnly; SameSite=Strict")
+    );
+    let cookie = cookie.split(';').next().unwrap();
+    let token = page_token(&page.text().await.unwrap());
+    let page = Browser::new(&server).get(&path, &[("cookie", cookie)]).await;
+    assert_eq!(page.headers().get("set-cookie"), None, "one is enough");
+    assert_eq!(page_token(&page.text().await.unwrap()), token);
+    server.stop().await;
+    let server = Setup { worker: "second".into(), ..setup }.start().await;
+    let browser = Browser::new(&server);
+    let fields = [("verdict", "accept"), ("digest", digest.as_str()), ("csrf", token.as_str())];
+    let post = async |cookie: &str| {
+        browser.form(&path, &[("cookie", cookie), ("origin", &browser.base)], &fields).await.status().as_u16()
+    };
+    for odd in ["", "a=b", "holdpoint_page=", "holdpoint_page=short"] {
+        assert_eq!(post(odd).await, 403, "{odd}");
+    }
+    assert!(matches!(post(cookie).await, 200..=399), "the form that was open is taken");
+}

@@ -306,3 +306,57 @@ async fn a_browser_session_ends_with_its_token() {
     server.clock.advance_ms(300_000);
     look().await.refused(401, "HP0801");
 }
+
+#[tokio::test]
+async fn a_question_that_wants_a_fresh_sign_in_takes_the_time_of_it() {
+    let provider = Provider::start().await;
+    let nodes =
+        crate::support::FakeNodes::default().with("gate", |call| match crate::support::ask(call, 0, json!("?")) {
+            Ok(_) => crate::support::update(json!({})),
+            Err(question) => question,
+        });
+    let settings = Settings { oidc: Some(provider.oidc()), ..Settings::default() };
+    let server = Setup { settings, nodes, ..Setup::default() }.start().await;
+    let policy = "start = \"gate\"\n[nodes.gate]\nnext = \"END\"\n[nodes.gate.interrupt]\n\
+                  step_up = { within = \"15m\", acr = [\"mfa\"] }\n";
+    let deployment = server.deploy("refund", policy).await;
+    let id = server.run("t", &deployment, json!({})).await.interrupts[0].id.clone();
+    let digest = server.http.get(&format!("/approvals/{id}")).await.expect(200)["digest"].clone();
+    let answer = async |claims: Option<&Value>| {
+        let token = claims.map(|claims| format!("Bearer {}", signed(claims)));
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(token.as_deref().map(|token| ("authorization", token)));
+        let body = json!({ "decision": "accept", "payload_digest": digest }).to_string();
+        server.http.send(Method::POST, &format!("/approvals/{id}/answers"), &headers, body).await
+    };
+    let mfa = |at: Value| with(with(provider.claims(), "acr", "mfa"), "auth_time", at);
+    for claims in [
+        None,
+        // Issued now, and signed in who knows when.
+        Some(with(provider.claims(), "acr", "mfa")),
+        Some(mfa(json!(NOON - 901))),
+        Some(mfa(json!("now"))),
+        Some(mfa(json!(-1))),
+        // A sign-in that is yet to come is none.
+        Some(mfa(json!(NOON + 61))),
+        Some(with(mfa(json!(NOON)), "acr", "pwd")),
+        Some(with(mfa(json!(NOON)), "acr", 2)),
+    ] {
+        let refused = answer(claims.as_ref()).await;
+        refused.refused(403, "HP0913");
+        assert_eq!(
+            (&refused.body["reason"], &refused.body["max_age_seconds"], &refused.body["acr_values"]),
+            (&json!("step_up"), &json!(900), &json!(["mfa"])),
+            "{claims:?}"
+        );
+    }
+    let filter = holdpoint_store::AuditFilter { limit: 100, ..holdpoint_store::AuditFilter::default() };
+    let records = server.context.store().audit(&filter).await.unwrap();
+    assert_eq!(records.iter().filter(|record| record.kind == "question.refused").count(), 8);
+    // By resuming it is the same.
+    let resume = json!({ "assistant_id": "refund", "command": { "resume": true } }).to_string();
+    let headers = [("content-type", "application/json")];
+    let resumed = server.http.send(Method::POST, "/threads/t/runs/wait", &headers, resume).await;
+    resumed.refused(403, "HP0913");
+    answer(Some(&mfa(json!(NOON - 900)))).await.expect(202);
+}

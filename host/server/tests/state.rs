@@ -196,7 +196,7 @@ async fn agent_inbox_dismisses_and_it_is_on_the_record() {
     let records = audit["records"].as_array().unwrap();
     let dismissed = records.iter().find(|record| record["kind"] == "thread.dismissed").expect("on the record");
     assert_eq!(dismissed["actor"]["basis"], "asserted");
-    let ended = records.iter().find(|record| record["kind"] == "question.superseded").expect("the question, too");
+    let ended = records.iter().find(|record| record["kind"] == "question.cancelled").expect("the question, too");
     assert_eq!(ended["body"]["question"], question);
     assert_eq!(server.nodes.started("pay"), 0);
 }

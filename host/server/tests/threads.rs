@@ -1,8 +1,13 @@
 //! Threads over HTTP: shapes, statuses and texts as LangGraph's clients expect them.
 
+use std::sync::Arc;
+
 use crate::support::{APPROVAL, BOOM, DOUBT, ECHO, PAIR, Setup, TestServer, admin};
-use holdpoint_graph::ids::Tenant;
+use async_trait::async_trait;
+use holdpoint_graph::ids::{Tenant, ThreadId};
 use holdpoint_server::Settings;
+use holdpoint_store::forward::Forward;
+use holdpoint_store::{AuditEntry, AuditFilter, Error, MemoryStore, Store};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -20,10 +25,6 @@ async fn neighbour(setup: &Setup) -> TestServer {
 
 fn ids(threads: &Value) -> Vec<&str> {
     threads.as_array().unwrap().iter().map(|thread| thread["thread_id"].as_str().unwrap()).collect()
-}
-
-fn members(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
 #[tokio::test]
@@ -135,7 +136,7 @@ async fn an_answered_question_is_nowhere_pending() {
     let first = holdpoint_graph::ids::QuestionId::parse(view.interrupts[0].id.as_str()).unwrap();
     let second = view.interrupts[1].id.clone();
     let engine = server.context.engine(&admin(&server.context));
-    let thread = holdpoint_graph::ids::ThreadId::parse(ID).unwrap();
+    let thread = ThreadId::parse(ID).unwrap();
     let answers = holdpoint_engine::Answers::ById(vec![(first, json!(true))].into_iter().collect());
     engine.answer(&thread, &answers, "ana").await.unwrap();
     let thread = server.http.get(&format!("/threads/{ID}")).await.expect(200);
@@ -192,6 +193,31 @@ async fn failure_and_doubt_are_told() {
     server.http.delete("/threads/doubtful").await.refused(409, "HP0434");
 }
 
+/// A store in which nothing can be put on the record by itself.
+struct Unrecorded(MemoryStore);
+
+#[async_trait]
+impl Forward for Unrecorded {
+    fn inner(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn put_audit(&self, _entries: Vec<AuditEntry>) -> Result<(), Error> {
+        Err(Error::Unavailable("cut off between a change and its record".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn metadata_and_their_record_are_one_write() {
+    let store: Arc<dyn Store> = Arc::new(Unrecorded(MemoryStore::new()));
+    let server = Setup { store: Arc::clone(&store), ..Setup::default() }.start().await;
+    server.http.post("/threads", json!({ "thread_id": ID })).await.expect(200);
+    server.http.patch(&format!("/threads/{ID}"), json!({ "metadata": { "a": 1 } })).await.expect(200);
+    let filter = AuditFilter { thread: Some(ThreadId::parse(ID).unwrap()), limit: 9, ..AuditFilter::default() };
+    let kinds: Vec<String> = store.audit(&filter).await.unwrap().into_iter().map(|record| record.kind).collect();
+    assert_eq!(kinds, ["thread.created", "thread.metadata"]);
+}
+
 #[tokio::test]
 async fn metadata_are_merged() {
     let server = server().await;
@@ -213,21 +239,6 @@ async fn metadata_are_merged() {
         audit["records"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["thread.created", "thread.metadata", "thread.metadata"]);
     assert_eq!(audit["records"][1]["body"]["members"], json!(["a", "b", "c"]));
-}
-
-#[tokio::test]
-async fn ttl_is_accepted_and_told_to_be_without_effect() {
-    let server = server().await;
-    let made =
-        server.http.post("/threads", json!({ "thread_id": ID, "ttl": { "ttl": 5, "strategy": "delete" } })).await;
-    assert_eq!(made.header("x-holdpoint-unsupported"), Some("ttl"));
-    made.expect(200);
-    let shown = server.http.get(&format!("/threads/{ID}?include=ttl")).await;
-    assert_eq!(shown.header("x-holdpoint-unsupported"), Some("ttl"));
-    assert_eq!(shown.expect(200)["ttl"], Value::Null);
-    let plain = server.http.get(&format!("/threads/{ID}")).await;
-    assert_eq!(plain.header("x-holdpoint-unsupported"), None);
-    assert!(!members(&plain.body).contains(&"ttl"));
 }
 
 #[tokio::test]
@@ -351,6 +362,31 @@ async fn searches_filter_sort_and_page() {
     assert_eq!((scanned.header("x-pagination-total"), scanned.header("x-pagination-next")), (Some("2"), Some("1")));
 }
 
+#[tokio::test]
+async fn a_search_by_values_reads_so_many_threads_and_no_more() {
+    let server = server().await;
+    let store = server.context.store();
+    let entry = |number: usize| {
+        let graph = if number < 10_000 { "many" } else { "few" };
+        let metadata = serde_json::Map::from_iter([("graph_id".to_owned(), json!(graph))]);
+        let tenant = server.context.settings().tenant.clone();
+        holdpoint_store::ThreadEntry::new(format!("t{number}").parse().unwrap(), tenant, metadata, 1)
+    };
+    for number in 0..10_001 {
+        store.put_entry(entry(number), Vec::new()).await.unwrap();
+    }
+    let all = json!({ "values": { "log": ["plan"] } });
+    server.http.post("/threads/search", all.clone()).await.refused(422, "HP0849");
+    server.http.post("/threads/count", all).await.refused(422, "HP0849");
+    let few = json!({ "values": { "log": ["plan"] }, "metadata": { "graph_id": "few" } });
+    assert_eq!(server.http.post("/threads/count", few).await.expect(200), 0);
+    assert_eq!(
+        server.http.post("/threads/count", json!({})).await.expect(200),
+        10_001,
+        "what an index tells has no such end"
+    );
+}
+
 fn thread(index: usize) -> String {
     format!("01a1fbcd-8977-723c-8aaa-00000000000{index}")
 }
@@ -464,4 +500,55 @@ async fn stores_are_shared_by_servers() {
     one.http.post("/threads", json!({ "thread_id": ID })).await.expect(200);
     two.http.patch(&format!("/threads/{ID}"), json!({ "metadata": { "seen": true } })).await.expect(200);
     assert_eq!(one.http.get(&format!("/threads/{ID}")).await.expect(200)["metadata"], json!({ "seen": true }));
+}
+
+#[tokio::test]
+async fn what_a_thread_takes_is_told_section_by_section() {
+    let server = server().await;
+    server.http.post("/threads", json!({ "thread_id": ID })).await.expect(200);
+    let none = server.http.get(&format!("/threads/{ID}/storage")).await.expect(200);
+    assert_eq!(none["total"], json!(0));
+    server.deploy("approval", APPROVAL).await;
+    let body = json!({ "assistant_id": "approval", "input": { "title": "x".repeat(5000) } });
+    server.http.post(&format!("/threads/{ID}/runs/wait"), body).await.expect(200);
+    let taken = server.http.get(&format!("/threads/{ID}/storage")).await.expect(200);
+    let section = |name: &str| taken[name].as_u64().unwrap();
+    assert!(section("values") > 5000 && section("checkpoints") > 0 && section("questions") > 0, "{taken}");
+    let sections = ["checkpoints", "values", "tasks", "operations", "questions"];
+    assert_eq!(section("total"), sections.into_iter().map(section).sum::<u64>());
+    server.http.get("/threads/t/storage").await.refused(422, "HP0827");
+}
+
+#[tokio::test]
+async fn what_cannot_be_changed_here_says_what_to_do_instead() {
+    let server = server().await;
+    server.deploy("echo", ECHO).await;
+    server.http.post("/threads", json!({ "thread_id": ID })).await.expect(200);
+    let assistant = server.http.post("/assistants/search", json!({})).await.expect(200)[0].clone();
+    let id = assistant["assistant_id"].as_str().unwrap();
+    let path = format!("/assistants/{id}");
+    let own = json!({ "graph_id": "echo", "if_exists": "do_nothing" });
+    assert_eq!(server.http.post("/assistants", own).await.expect(200), assistant);
+    let own = json!({ "graph_id": "echo", "assistant_id": id, "if_exists": "do_nothing", "metadata": {} });
+    assert_eq!(server.http.post("/assistants", own).await.expect(200), assistant);
+    assert_eq!(server.http.post(&format!("{path}/latest"), json!({ "version": 1 })).await.expect(200), assistant);
+    let refused = [
+        server.http.post("/assistants", json!({ "graph_id": "echo" })).await,
+        server.http.post("/assistants", json!({ "graph_id": "echo", "if_exists": "do_nothing", "name": "mine" })).await,
+        server
+            .http
+            .post("/assistants", json!({ "graph_id": "echo", "if_exists": "do_nothing", "assistant_id": ID }))
+            .await,
+        server.http.patch(&path, json!({ "name": "mine" })).await,
+        server.http.delete(&path).await,
+        server.http.post(&format!("{path}/latest"), json!({ "version": 2 })).await,
+    ];
+    for reply in refused {
+        reply.refused(422, "HP0846");
+        assert!(!reply.body["cure"].as_str().unwrap().is_empty());
+    }
+    server.http.post("/assistants", json!({ "graph_id": "none" })).await.refused(422, "HP0831");
+    let patched = server.http.patch(&format!("/threads/{ID}/state"), json!({ "metadata": { "a": 1 } })).await;
+    patched.refused(422, "HP0847");
+    assert!(patched.body["cure"].as_str().unwrap().contains("PATCH /threads"), "{}", patched.text);
 }

@@ -1,8 +1,9 @@
-//! Who may come in: API keys and approval links. Secrets are never stored, only their digests.
+//! Who may come in: API keys, approval links and sessions. Secrets are never stored, only their digests.
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{QuestionId, Tenant, ThreadId};
+use serde_json::Value;
 
 use crate::audit::AuditEntry;
 use crate::store::Error;
@@ -49,7 +50,20 @@ pub struct LinkRecord {
     pub used_at_ms: Option<u64>,
 }
 
-/// API keys and approval links.
+/// Somebody who is logged in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionRecord {
+    /// Digest of the session's secret.
+    pub digest: Digest,
+    /// Who it is and what they may do. What is in it is the server's matter; no secret ever is.
+    pub caller: Value,
+    /// When it began, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// From when it opens nothing any more.
+    pub expires_at_ms: u64,
+}
+
+/// API keys, approval links and sessions.
 #[async_trait]
 pub trait Access: Send + Sync {
     /// Stores a key, and puts `audit` on the record.
@@ -72,4 +86,16 @@ pub trait Access: Send + Sync {
 
     /// A link by its digest, whatever became of it.
     async fn link(&self, digest: &Digest) -> Result<Option<LinkRecord>, Error>;
+
+    /// Stores a session; replaces the one of the same digest.
+    async fn put_session(&self, session: SessionRecord) -> Result<(), Error>;
+
+    /// A session by its digest, whether or not its time is over.
+    async fn session(&self, digest: &Digest) -> Result<Option<SessionRecord>, Error>;
+
+    /// Ends a session. False when it is not there.
+    async fn delete_session(&self, digest: &Digest) -> Result<bool, Error>;
+
+    /// Removes sessions whose time is over at `now_ms`. Gives their number.
+    async fn clear_sessions(&self, now_ms: u64) -> Result<u64, Error>;
 }

@@ -30,6 +30,17 @@ pub struct Proceedings {
     pub escalated: u32,
     /// Reminders that were sent.
     pub reminded: u32,
+    /// Who withdrew it, where nobody answered it and nothing took its place.
+    pub withdrawn: Option<Withdrawn>,
+}
+
+/// Who withdrew a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Who.
+    pub by: Actor,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// Somebody who may answer since the question was asked.
@@ -41,6 +52,8 @@ pub struct Added {
     pub on_behalf_of: Option<String>,
     /// Until when, in milliseconds since 1970; none means as long as the question stands.
     pub until_ms: Option<u64>,
+    /// Why, in the words of whoever handed it on.
+    pub reason: Option<String>,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
 }
@@ -60,6 +73,8 @@ pub struct Vote {
     pub reason: Option<String>,
     /// Digest of what the voter was shown.
     pub digest: Digest,
+    /// An administrator's word that decides alone, whoever may answer and however many it takes (break-glass).
+    pub break_glass: bool,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
 }

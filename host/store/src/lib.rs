@@ -6,13 +6,13 @@
 //!
 //! * [`records`]: what is stored, as values.
 //! * [`approvals`]: questions between asking and answer. [`runs`]: requests in their turn, and threads as callers know them.
-//! * [`audit`](mod@audit): the record of every change, in hash chains. [`access`]: API keys and approval links.
+//! * [`audit`](mod@audit): the record of every change, in hash chains. [`access`]: API keys, approval links and sessions.
 //! * [`store`]: the traits [`Store`] and [`Journal`], [`Commit`], and the errors.
 //! * `check`: what every store refuses before it looks at what is stored.
 //! * [`memory`]: the store in memory, the oracle that others are compared with.
 //! * [`sqlite`]: the default store, one file.
 //! * [`conformance`]: the suite that every store answers.
-//! * [`faults`]: for tests, a store that commits and then reports failure.
+//! * [`forward`]: stores around stores. [`faults`]: one for tests, that commits and then reports failure.
 
 pub mod records;
 
@@ -30,23 +30,24 @@ pub mod memory;
 pub mod sqlite;
 
 pub mod conformance;
-pub mod faults;
-#[doc(hidden)]
 pub mod forward;
 
-pub use access::{Access, ApiKeyRecord, LinkRecord};
+pub mod faults;
+
+pub use access::{Access, ApiKeyRecord, LinkRecord, SessionRecord};
 pub use approvals::{
     Added, Approvals, Changed, DeadlineGuard, Proceedings, Proposal, QuestionChange, QuestionCounts, QuestionFilter,
-    ReplyRecord, ThreadQuestion, Vote,
+    ReplyRecord, ThreadQuestion, Vote, Withdrawn,
 };
 pub use audit::{AuditEntry, AuditFilter, AuditRecord, AuditTrail, ChainHead};
 pub use memory::MemoryStore;
 pub use records::*;
 pub use runs::{
-    EntryFilter, EntryOrder, EntryStatus, RunFilter, RunRecord, RunStatus, RunUpdate, Runs, ThreadEntry, ThreadSummary,
+    EntryFilter, EntryOrder, EntryStatus, ExpiryRule, RunCancel, RunFilter, RunRecord, RunStatus, RunUpdate, Runs,
+    ThreadEntry, ThreadExpiry, ThreadSummary,
 };
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Claim, Commit, Content, Error, Expect, HistoryFilter, Journal, NewThread, OperationFilter, Statistics, Store,
-    ThreadFilter,
+    Claim, Commit, Content, Error, Expect, HistoryFilter, Journal, NewThread, OperationCounts, OperationFilter,
+    Statistics, Store, ThreadBytes, ThreadFilter,
 };

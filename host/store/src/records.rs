@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use holdpoint_graph::actor::Actor;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{CheckpointId, Epoch, GraphName, Namespace, NodeName, QuestionId, TaskId, Tenant, ThreadId};
 use holdpoint_graph::nodes::{Answer, Command, EffectMode};
@@ -308,12 +309,18 @@ pub enum QuestionStatus {
     Answered,
     /// New input or another question took its place before it was answered.
     Superseded,
+    /// Called off before it was answered: nobody is asked any more.
+    Cancelled,
 }
 
 impl QuestionStatus {
     /// All statuses with their stored and spoken names.
-    pub const NAMES: [(Self, &'static str); 3] =
-        [(Self::Pending, "pending"), (Self::Answered, "answered"), (Self::Superseded, "superseded")];
+    pub const NAMES: [(Self, &'static str); 4] = [
+        (Self::Pending, "pending"),
+        (Self::Answered, "answered"),
+        (Self::Superseded, "superseded"),
+        (Self::Cancelled, "cancelled"),
+    ];
 
     /// The stored and spoken name.
     pub fn name(self) -> &'static str {
@@ -343,6 +350,13 @@ pub enum Settlement {
     Supersede {
         /// The question.
         question: QuestionId,
+    },
+    /// Called off. Who did it stays with its proceedings.
+    Cancel {
+        /// The question.
+        question: QuestionId,
+        /// Who.
+        by: Actor,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use holdpoint_graph::actor::Actor;
-use holdpoint_graph::ids::{RunId, Tenant, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, RunId, Tenant, ThreadId};
 use serde_json::{Map, Value};
 
 use crate::audit::AuditEntry;
@@ -30,10 +30,38 @@ pub struct RunRecord {
     pub not_before_ms: u64,
     /// Why it failed or was cancelled.
     pub error: Option<ThreadError>,
+    /// Set when somebody wants it ended ([`Runs::request_cancel`]).
+    pub cancel: Option<RunCancel>,
+    /// The thread's head when it began, set by the write that begins it. None before that; `Some(None)` where there was no thread.
+    pub base: Option<Option<CheckpointId>>,
     /// When it was accepted.
     pub created_at_ms: u64,
-    /// When its status last changed.
+    /// When its status, or the wish to end it, last changed.
     pub updated_at_ms: u64,
+}
+
+/// How a run that has begun is to end. The later variant prevails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RunCancel {
+    /// What it did stays.
+    Interrupt,
+    /// The thread goes back to where it was before, and the run is deleted.
+    Rollback,
+}
+
+impl RunCancel {
+    /// All of them with their stored and spoken names (LangGraph's).
+    pub const NAMES: [(Self, &'static str); 2] = [(Self::Interrupt, "interrupt"), (Self::Rollback, "rollback")];
+
+    /// The stored and spoken name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+
+    /// Reads a name back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, name)| *name == text).map(|(cancel, _)| *cancel)
+    }
 }
 
 /// How far a run got.
@@ -114,13 +142,58 @@ pub struct ThreadEntry {
     pub tenant: Tenant,
     /// What callers keep with it. Of a thread that got its first input without an entry: `graph_id`, the name of its graph.
     pub metadata: Map<String, Value>,
+    /// When it goes by itself; none when it stays.
+    pub expiry: Option<ThreadExpiry>,
+    /// It is there for one run without a thread of its own, and goes when that is over.
+    pub temporary: bool,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// When its metadata last changed.
+    /// When its metadata or its expiry last changed.
     pub updated_at_ms: u64,
 }
 
+/// When a thread goes by itself. The store only remembers it: whoever looks for [`Runs::due_entries`] removes what is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadExpiry {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// How long after its last use that is, in milliseconds.
+    pub ttl_ms: u64,
+    /// What then becomes of it.
+    pub rule: ExpiryRule,
+}
+
+/// What becomes of a thread whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExpiryRule {
+    /// It is deleted with all that it holds.
+    Delete,
+    /// Its older checkpoints are removed.
+    KeepLatest,
+}
+
+impl ExpiryRule {
+    /// All rules with their stored and spoken names (LangGraph's).
+    pub const NAMES: [(Self, &'static str); 2] = [(Self::Delete, "delete"), (Self::KeepLatest, "keep_latest")];
+
+    /// The stored and spoken name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+
+    /// Reads a name back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, name)| *name == text).map(|(rule, _)| *rule)
+    }
+}
+
 impl ThreadEntry {
+    /// One that stays.
+    pub fn new(thread: ThreadId, tenant: Tenant, metadata: Map<String, Value>, at_ms: u64) -> Self {
+        let (created_at_ms, updated_at_ms) = (at_ms, at_ms);
+        Self { thread, tenant, metadata, expiry: None, temporary: false, created_at_ms, updated_at_ms }
+    }
+
     /// Merges members into the metadata; null removes one.
     pub(crate) fn merge(&mut self, members: Map<String, Value>, at_ms: u64) {
         for (name, value) in members {
@@ -212,16 +285,34 @@ pub trait Runs: Send + Sync {
     /// [`Error::ThreadExists`]: an entry or a thread of this id is there; nothing was written.
     async fn put_entry(&self, entry: ThreadEntry, audit: Vec<AuditEntry>) -> Result<(), Error>;
 
-    /// Merges members into an entry's metadata; null removes one. Gives the entry.
+    /// Merges members into an entry's metadata; null removes one. Puts `audit` on the record with it. Gives the entry.
     ///
     /// # Errors
-    /// [`Error::ThreadNotFound`].
+    /// [`Error::ThreadNotFound`]: nothing was written.
     async fn merge_metadata(
         &self,
         thread: &ThreadId,
         metadata: Map<String, Value>,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<ThreadEntry, Error>;
+
+    /// Sets when an entry's thread goes by itself, or that it stays. The time of its last change does not go back: with an older `at_ms` it stays.
+    /// Puts `audit` on the record with it. Gives the entry.
+    ///
+    /// # Errors
+    /// [`Error::ThreadNotFound`]: nothing was written.
+    async fn set_expiry(
+        &self,
+        thread: &ThreadId,
+        expiry: Option<ThreadExpiry>,
+        at_ms: u64,
+        audit: Vec<AuditEntry>,
+    ) -> Result<ThreadEntry, Error>;
+
+    /// Entries whose time is over at `now_ms` (at this very moment it is), the longest due first, at most `limit`. Costs nothing for those that are
+    /// not due.
+    async fn due_entries(&self, now_ms: u64, limit: usize) -> Result<Vec<ThreadEntry>, Error>;
 
     /// An entry with its head.
     async fn entry(&self, thread: &ThreadId) -> Result<Option<ThreadSummary>, Error>;
@@ -235,7 +326,8 @@ pub trait Runs: Send + Sync {
     /// Removes an entry and the runs of a thread that is not there (any more). False when there is no entry.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the thread is there: its history is deleted first.
+    /// [`Error::Invalid`] when the thread is there, whose history is deleted first, or a run of it is pending or running: what was accepted is not
+    /// lost. Nothing was written.
     async fn delete_entry(&self, thread: &ThreadId, audit: Vec<AuditEntry>) -> Result<bool, Error>;
 
     /// Stores a run, and puts `audit` on the record. With `alone`, only when no other run of the thread is pending or running and nobody advances it.
@@ -251,11 +343,29 @@ pub trait Runs: Send + Sync {
     /// Runs, newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, Error>;
 
-    /// Of every thread that has pending runs whose moment has come at `now_ms` and none that is running: the oldest of them. At most `limit`. Costs
-    /// nothing for runs that are over.
+    /// Of every thread that has pending runs whose moment has come at `now_ms`, and none that is running or still to be rolled back: the oldest of
+    /// them. At most `limit`. Costs nothing for runs that are over.
     async fn next_runs(&self, now_ms: u64, limit: usize) -> Result<Vec<RunRecord>, Error>;
 
-    /// Changes a run that no commit changes: cancels a pending one, or ends one whose thread has stopped.
+    /// Wants a run ended, durably, whoever executes it. A rollback prevails over an interrupt, whichever came first. Puts `audit` on the record,
+    /// unless as much was wanted already: then nothing is written. One that is pending is wanted ended once it has begun.
+    ///
+    /// # Errors
+    /// [`Error::RunChanged`] when it is over or not there: nothing was written.
+    async fn request_cancel(
+        &self,
+        run: &RunId,
+        cancel: RunCancel,
+        at_ms: u64,
+        audit: Vec<AuditEntry>,
+    ) -> Result<(), Error>;
+
+    /// Runs that somebody wants ended, oldest first, at most `limit`: those that are running, and those that are over and to be rolled back until
+    /// they are deleted or updated. Costs nothing for others.
+    async fn cancel_requests(&self, limit: usize) -> Result<Vec<RunRecord>, Error>;
+
+    /// Changes a run that no commit changes: cancels a pending one, or ends one whose thread has stopped. Of one that is over already, nobody wants
+    /// anything any more: so a rollback that cannot be carried out is given up.
     ///
     /// # Errors
     /// [`Error::RunChanged`]: nothing was written.
@@ -279,6 +389,13 @@ mod tests {
         }
         assert_eq!(RunStatus::parse("done"), None);
         assert!(RunStatus::Success.is_over() && !RunStatus::Running.is_over());
+        for (cancel, name) in RunCancel::NAMES {
+            assert_eq!((cancel.name(), RunCancel::parse(name)), (name, Some(cancel)));
+        }
+        for (rule, name) in ExpiryRule::NAMES {
+            assert_eq!((rule.name(), ExpiryRule::parse(name)), (name, Some(rule)));
+        }
+        assert!(RunCancel::Interrupt < RunCancel::Rollback, "it prevails");
     }
 
     #[test]

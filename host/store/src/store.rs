@@ -104,11 +104,25 @@ pub trait Store: Journal + Approvals + Runs + AuditTrail + Access {
 
     /// Removes a thread's checkpoints but those in `keep`, with their tasks and questions and the values that only they hold. The head, and the
     /// subgraphs of its unfinished tasks, must be among those kept. Operations stay. Guarded by the epoch like a commit; changes neither status nor
-    /// times. Gives the number of checkpoints removed. A kept checkpoint's parent may be gone.
+    /// times. Gives the number of checkpoints removed. A kept checkpoint's parent may be gone. `audit` is put on the record with it, when any was
+    /// removed.
     ///
     /// # Errors
     /// [`Error::Fenced`], [`Error::ThreadNotFound`]; [`Error::Invalid`] when a checkpoint to keep is unknown or the head is not kept.
-    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error>;
+    async fn retain(
+        &self,
+        thread: &ThreadId,
+        epoch: Epoch,
+        keep: &[CheckpointId],
+        audit: Vec<AuditEntry>,
+    ) -> Result<u64, Error>;
+
+    /// How many bytes a thread's records take, in the store's own form, indexes and free room aside. All zero when it is unknown; of one that was
+    /// deleted its operations are left.
+    async fn thread_bytes(&self, thread: &ThreadId) -> Result<ThreadBytes, Error>;
+
+    /// How many operations have no outcome, of a tenant or of all. Reads none of them.
+    async fn count_operations(&self, tenant: Option<&Tenant>) -> Result<OperationCounts, Error>;
 
     /// A result that may be used again at `now_ms`.
     async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error>;
@@ -313,10 +327,45 @@ pub struct OperationFilter {
     pub id: Option<OperationId>,
     /// Only those that this thread performed first.
     pub thread: Option<ThreadId>,
+    /// Only those of this tenant: its thread's when they were recorded, whatever became of that thread since.
+    pub tenant: Option<Tenant>,
     /// Only those without an outcome: intended, in doubt or queued. Costs nothing for the others.
     pub open: bool,
     /// At most this many.
     pub limit: usize,
+}
+
+/// How many operations have no outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OperationCounts {
+    /// Intended, in doubt or queued.
+    pub open: u64,
+    /// Of these, in doubt.
+    pub in_doubt: u64,
+}
+
+/// What a thread's records take, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ThreadBytes {
+    /// Its checkpoints, the values of their channels aside.
+    pub checkpoints: u64,
+    /// The values of its channels.
+    pub values: u64,
+    /// Its tasks with their results.
+    pub tasks: u64,
+    /// The operations that it performed first.
+    pub operations: u64,
+    /// Its questions.
+    pub questions: u64,
+}
+
+impl ThreadBytes {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        [self.checkpoints, self.values, self.tasks, self.operations, self.questions]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
 }
 
 /// Counts since a store was opened. Tests assert commit budgets with them, because counts do not flicker.

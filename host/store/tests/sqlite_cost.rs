@@ -156,7 +156,8 @@ async fn retention_sweeps_values_tasks_and_questions() {
         }
         let expected = scene::head(&store, name).await;
         let before = store.statistics();
-        let removed = store.retain(&scene::thread(name), expected.thread.epoch, &[scene::checkpoint(length)]).await;
+        let removed =
+            store.retain(&scene::thread(name), expected.thread.epoch, &[scene::checkpoint(length)], Vec::new()).await;
         assert_eq!(removed, Ok(length));
         let after = store.statistics();
         counts.insert(after.statements - before.statements);

@@ -145,7 +145,7 @@ async fn a_store_of_the_first_schema_keeps_everything() {
     }
     let connection = rusqlite::Connection::open(&path).expect("opens");
     let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).expect("readable");
-    assert_eq!(version, 4);
+    assert_eq!(version, 5);
     let verdict: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).expect("readable");
     assert_eq!(verdict, "ok");
 }
@@ -246,11 +246,11 @@ async fn a_store_of_the_second_schema_keeps_everything() {
     };
     apply(&store, commit).await;
     assert_eq!(scene::at(&store, "t", 1).await.checkpoint.graph, scene::graph(), "what was pinned stays so");
-    assert_eq!(store.retain(&thread("t"), Epoch(1), &[scene::checkpoint(2)]).await, Ok(2));
+    assert_eq!(store.retain(&thread("t"), Epoch(1), &[scene::checkpoint(2)], Vec::new()).await, Ok(2));
     assert_eq!(scene::values_at(&store, "t", 2).await, json!({ "a": 7, "log": [1, 2] }));
     drop(store);
     let connection = rusqlite::Connection::open(&path).expect("opens");
-    for (check, sound) in [("integrity_check", "ok"), ("user_version", "4")] {
+    for (check, sound) in [("integrity_check", "ok"), ("user_version", "5")] {
         let found: String = connection
             .query_row(&format!("select cast({check} as text) from pragma_{check}"), [], |row| row.get(0))
             .expect("readable");
@@ -270,12 +270,9 @@ async fn what_older_versions_left_is_served() {
     let store: Arc<dyn Store> = Arc::new(open(&path).expect("migrates"));
     let by_id = EntryFilter { order: EntryOrder::Id, ascending: true, limit: 9, ..EntryFilter::default() };
     let listed = store.entries(&by_id).await.expect("readable");
-    let expected = |name: &str, graph: &str| ThreadEntry {
-        thread: thread(name),
-        tenant: Tenant::default(),
-        metadata: [("graph_id".to_owned(), json!(graph))].into_iter().collect(),
-        created_at_ms: NOW_MS,
-        updated_at_ms: NOW_MS,
+    let expected = |name: &str, graph: &str| {
+        let metadata = [("graph_id".to_owned(), json!(graph))].into_iter().collect();
+        ThreadEntry::new(thread(name), Tenant::default(), metadata, NOW_MS)
     };
     let entries: Vec<ThreadEntry> = listed.iter().map(|summary| summary.entry.clone()).collect();
     assert_eq!(entries, [expected("t", "refund"), expected("u", "incident")]);

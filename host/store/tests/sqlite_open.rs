@@ -82,7 +82,7 @@ async fn a_newer_schema_is_refused_and_not_touched() {
     filled(&path).await;
     change(&path, "pragma user_version = 99");
     let before = std::fs::read(&path).expect("readable");
-    assert_eq!(refused(&path), Error::NewerSchema { found: 99, known: 4 });
+    assert_eq!(refused(&path), Error::NewerSchema { found: 99, known: 5 });
     assert_eq!(std::fs::read(&path).expect("readable"), before);
 }
 

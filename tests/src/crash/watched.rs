@@ -64,7 +64,7 @@ impl Watch {
 fn written(commit: &Commit, write: u32) -> Written {
     let answered = commit.settlements.iter().filter_map(|settlement| match settlement {
         Settlement::Answer { question, .. } => Some(question.to_string()),
-        Settlement::Supersede { .. } => None,
+        Settlement::Supersede { .. } | Settlement::Cancel { .. } => None,
     });
     Written {
         write,

@@ -144,6 +144,7 @@ impl Life<'_> {
             thread: Some(self.thread.clone()),
             open: true,
             limit: 2,
+            ..OperationFilter::default()
         };
         let found = self.store.find_operations(&filter).await?;
         let [operation] = found.as_slice() else { panic!("one operation is in doubt: {found:?}") };

@@ -1,11 +1,12 @@
 //! A notice as an event in JSON, as Standard Webhooks recommends: `{ type, timestamp, data }`.
 
-use holdpoint_graph::notice::Notice;
+use holdpoint_graph::notice::{AddedBy, Notice};
 use serde_json::{Value, json};
 
 use super::words::moment;
 
-/// The event. Thin: ids, whom it is for, until when, and the link; `payload` adds what is asked. An end has `outcome`, `{ verdict, by }`.
+/// The event. Thin: ids, whom it is for, until when, and the link; `payload` adds what is asked. An end has `outcome`, `{ verdict, by }`, with
+/// `break_glass: true` where it is one administrator's word; who may answer since it was asked is told by whom, in `added`.
 pub(super) fn event(notice: &Notice, url: Option<&str>, payload: bool) -> Value {
     let mut event = json!({
         "type": notice.kind.name(),
@@ -22,6 +23,12 @@ pub(super) fn event(notice: &Notice, url: Option<&str>, payload: bool) -> Value 
     });
     if let Some((verdict, by)) = &notice.outcome {
         event["data"]["outcome"] = json!({ "verdict": verdict, "by": by });
+        if notice.break_glass {
+            event["data"]["outcome"]["break_glass"] = true.into();
+        }
+    }
+    if let Some(AddedBy { by, reason, until_ms }) = &notice.added {
+        event["data"]["added"] = json!({ "by": by, "reason": reason, "until": until_ms.and_then(moment) });
     }
     if payload {
         event["data"]["payload"] = notice.payload.clone();
@@ -70,6 +77,12 @@ mod tests {
         }
         let decided = event(&sample(NoticeKind::Decided), None, false);
         assert_eq!(decided["data"]["outcome"], json!({ "verdict": "accept", "by": "user:ana" }));
+        let alone = event(&Notice { break_glass: true, ..sample(NoticeKind::Decided) }, None, false);
+        assert_eq!(alone["data"]["outcome"], json!({ "verdict": "accept", "by": "user:ana", "break_glass": true }));
+        let added = AddedBy { by: "user:ana".into(), reason: Some("away".into()), until_ms: Some(1_700_086_400_500) };
+        let handed_on = event(&Notice { added: Some(added), ..sample(NoticeKind::Requested) }, None, false);
+        let expected = json!({ "by": "user:ana", "reason": "away", "until": "2023-11-15T22:13:20.5Z" });
+        assert_eq!(handed_on["data"]["added"], expected);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A notice in words, for people. Texts come from graphs, nodes and callers: what would hide or turn around what follows is escaped.
 
 use holdpoint_graph::digest::canonical_json;
-use holdpoint_graph::notice::{Notice, NoticeKind};
+use holdpoint_graph::notice::{AddedBy, Notice, NoticeKind};
 
 /// A moment in ISO 8601, in UTC; none beyond the year 9999.
 pub(super) fn moment(at_ms: u64) -> Option<String> {
@@ -26,7 +26,13 @@ pub(super) fn headline(notice: &Notice) -> String {
 pub(super) fn facts(notice: &Notice) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     if let Some((verdict, by)) = &notice.outcome {
-        facts.push(("Outcome", format!("{} by {}", visible(verdict), visible(by))));
+        let alone = if notice.break_glass { ", alone (break-glass)" } else { "" };
+        facts.push(("Outcome", format!("{} by {}{alone}", visible(verdict), visible(by))));
+    }
+    if let Some(AddedBy { by, reason, until_ms }) = &notice.added {
+        let until = until_ms.and_then(moment).map(|until| format!(", until {until}")).unwrap_or_default();
+        let reason = reason.as_deref().map(|reason| format!(": {}", visible(reason))).unwrap_or_default();
+        facts.push(("Added by", format!("{}{until}{reason}", visible(by))));
     }
     facts.push(("Thread", visible(notice.thread.as_str())));
     if !notice.to.is_empty() {
@@ -96,6 +102,8 @@ pub(super) fn sample(kind: NoticeKind) -> Notice {
         question: QuestionId::parse("0123456789abcdef0123456789abcdef").expect("valid"),
         payload: serde_json::json!({ "action": "pay <@U1> & \u{202e}run", "amount": 500 }),
         deadline_at_ms: Some(1_700_086_400_500),
+        break_glass: false,
+        added: None,
         outcome: (kind == NoticeKind::Decided).then(|| ("accept".to_owned(), "user:ana".to_owned())),
         at_ms: 1_700_000_000_000,
     }
@@ -104,6 +112,19 @@ pub(super) fn sample(kind: NoticeKind) -> Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_answer_since_is_told_by_whom_and_why() {
+        let added = AddedBy { by: "user:ana".into(), reason: Some("away\u{202e}".into()), until_ms: None };
+        let notice = Notice { added: Some(added), ..sample(NoticeKind::Requested) };
+        assert!(
+            fact_lines(&notice).starts_with("Added by: user:ana: away\\u{202e}\nThread: "),
+            "{}",
+            fact_lines(&notice)
+        );
+        let notice = Notice { break_glass: true, ..sample(NoticeKind::Decided) };
+        assert!(fact_lines(&notice).starts_with("Outcome: accept by user:ana, alone (break-glass)\n"));
+    }
 
     #[test]
     fn texts_are_cut_and_cannot_hide_anything() {

@@ -3,14 +3,14 @@
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{GraphName, NodeName, QuestionId, TaskId, Tenant, ThreadId};
 use holdpoint_graph::nodes::{Answer, Verdict};
-use holdpoint_store::{Added, Proceedings, Proposal, QuestionRecord, QuestionStatus, ThreadQuestion, Vote};
+use holdpoint_store::{Added, Proceedings, Proposal, QuestionRecord, QuestionStatus, ThreadQuestion, Vote, Withdrawn};
 use serde_json::{Map, Value, json};
 
 use super::decide::{self, allowed, tally};
 use super::people::{self, Barred, Seat};
-use super::policy::{EVIDENCE, Policy, Quorum};
+use super::policy::{EVIDENCE, Policy, Quorum, Risk, Step, StepUp};
 use super::shape::{Request, Shape};
-use super::time;
+use super::{time, value};
 use crate::engine::{Principal, record};
 
 /// See the module.
@@ -66,6 +66,8 @@ pub struct Approval {
     pub votes: Vec<Vote>,
     /// Whether whoever asks for it may answer.
     pub eligibility: Eligibility,
+    /// They have to sign in anew before they do.
+    pub must_sign_in: bool,
     /// When it was asked, in milliseconds since 1970.
     pub asked_at_ms: u64,
     /// Until when it may be answered.
@@ -76,6 +78,20 @@ pub struct Approval {
     pub escalated: u32,
     /// The answer.
     pub answer: Option<Answer>,
+    /// One administrator's word decided it, whoever else should have had a say.
+    pub broken_glass: bool,
+    /// Who cancelled it.
+    pub withdrawn: Option<Withdrawn>,
+    /// How much is at stake: as the policy says, or else as the payload's own `risk` does.
+    pub risk: Option<Risk>,
+    /// How those who answer have to have signed in.
+    pub step_up: Option<StepUp>,
+    /// Whether an administrator's word may decide alone.
+    pub break_glass: bool,
+    /// When reminders are due, in milliseconds after the asking.
+    pub remind_after_ms: Vec<u64>,
+    /// Who may answer too after a while.
+    pub ladder: Vec<Step>,
     /// Changes so far.
     pub version: u32,
     /// Why the policy cannot be read: then nobody may answer.
@@ -103,11 +119,13 @@ pub enum ApprovalStatus {
     Expired,
     /// New input, or another question, took its place.
     Superseded,
+    /// Somebody dismissed it, took back what it was about, or deleted its thread.
+    Cancelled,
 }
 
 impl ApprovalStatus {
     /// All of them with their spoken names.
-    pub const NAMES: [(Self, &'static str); 9] = [
+    pub const NAMES: [(Self, &'static str); 10] = [
         (Self::Pending, "pending"),
         (Self::PartiallyApproved, "partially_approved"),
         (Self::Approved, "approved"),
@@ -117,6 +135,7 @@ impl ApprovalStatus {
         (Self::Ignored, "ignored"),
         (Self::Expired, "expired"),
         (Self::Superseded, "superseded"),
+        (Self::Cancelled, "cancelled"),
     ];
 
     /// The spoken name.
@@ -128,6 +147,7 @@ impl ApprovalStatus {
     pub fn of(question: &QuestionRecord, now_ms: u64) -> Self {
         match (question.status, &question.answer) {
             (QuestionStatus::Superseded, _) => Self::Superseded,
+            (QuestionStatus::Cancelled, _) => Self::Cancelled,
             (_, Some(answer)) => match answer.verdict {
                 Verdict::Accept => Self::Approved,
                 Verdict::Edit => Self::Edited,
@@ -203,8 +223,9 @@ impl Approval {
                 Err(Barred::Voted) => Eligibility::Voted,
             }
         });
-        let Proceedings { version, added, votes, proposal, escalated, .. } = question.proceedings.clone();
+        let Proceedings { version, added, votes, proposal, escalated, withdrawn, .. } = question.proceedings.clone();
         let (approvals, rejections) = tally(&votes);
+        let votes_break_glass = votes.last().is_some_and(|vote| vote.break_glass);
         let text = |name: &str| question.policy.get(name).and_then(Value::as_str).map(str::to_owned);
         Self {
             id: question.id.clone(),
@@ -233,19 +254,45 @@ impl Approval {
             assignees: policy.iter().flat_map(|policy| &policy.assignees).map(|person| person.label.clone()).collect(),
             added,
             distinct_from: text("distinct_from"),
-            quorum: policy.map_or(Quorum { approve: 1, reject: 1 }, |policy| policy.quorum),
+            quorum: policy.as_ref().map_or(Quorum { approve: 1, reject: 1 }, |policy| policy.quorum),
             approvals,
             rejections,
             votes,
             eligibility,
+            must_sign_in: open
+                .and_then(|policy| policy.step_up.as_ref())
+                .is_some_and(|step_up| !step_up.is_met(principal.authenticated.as_ref(), now_ms)),
             asked_at_ms: question.asked_at_ms,
             deadline_at_ms: question.deadline_at_ms,
             due_at_ms: question.due_at_ms.filter(|_| status.is_open()),
             escalated,
             answer: question.answer.clone(),
+            broken_glass: votes_break_glass,
+            withdrawn,
+            risk: policy.as_ref().and_then(|policy| policy.risk).or_else(|| said_risk(&question.payload)),
+            step_up: policy.as_ref().and_then(|policy| policy.step_up.clone()),
+            break_glass: open.is_some_and(|policy| policy.break_glass),
+            remind_after_ms: policy.as_ref().map(|policy| policy.remind_after_ms.clone()).unwrap_or_default(),
+            ladder: policy.as_ref().map(|policy| policy.ladder.clone()).unwrap_or_default(),
             version,
             unreadable,
         }
+    }
+
+    /// The value that the edited form would have the asker do, beside what it asked for; none where nothing is edited, or the form does not show it.
+    pub fn edit(&self) -> Option<Edit> {
+        let edited = match (&self.proposal, &self.answer) {
+            (_, Some(answer)) if answer.verdict == Verdict::Edit => &answer.value,
+            (Some(proposal), None) => &proposal.value,
+            _ => return None,
+        };
+        let shape = Shape::of(&self.payload);
+        let asked = match shape.requests() {
+            [] => vec![self.payload.clone()],
+            requests => requests.iter().map(|request| request.args.clone()).collect(),
+        };
+        let edited = value::edited_args(&shape, edited)?;
+        Some(Edit { asked, edited })
     }
 
     /// Why it was decided so, in the words of whoever decided.
@@ -253,7 +300,7 @@ impl Approval {
         self.votes.last().filter(|vote| vote.by.id == by)?.reason.as_deref()
     }
 
-    /// The approval as it is sent: the members of `reference` B3.
+    /// The approval as it is sent.
     pub fn to_json(&self) -> Value {
         let votes: Vec<Value> = self.votes.iter().map(vote_json).collect();
         let description = self.actions.iter().find_map(|action| action.description.as_deref());
@@ -286,13 +333,24 @@ impl Approval {
                 "assignees": self.assignees,
                 "quorum": { "approve": self.quorum.approve, "reject": self.quorum.reject },
                 "distinct_from": self.distinct_from,
+                "step_up": self.step_up.as_ref().map(|step_up| json!({ "within_ms": step_up.within_ms, "acr": step_up.acr })),
+                "break_glass": self.break_glass,
+                "remind_after_ms": self.remind_after_ms,
+                "escalate": self.ladder.iter().map(step_json).collect::<Vec<_>>(),
                 "unreadable": self.unreadable,
             },
+            "risk": self.risk.map(Risk::name),
+            "break_glass": self.broken_glass,
             "added": self.added.iter().map(record::added).collect::<Vec<_>>(),
             "votes": votes,
             "approvals": self.approvals,
             "rejections": self.rejections,
-            "eligibility": { "may": self.eligibility.may(), "as": self.eligibility.name(), "on_behalf_of": on_behalf_of },
+            "eligibility": {
+                "may": self.eligibility.may(),
+                "as": self.eligibility.name(),
+                "on_behalf_of": on_behalf_of,
+                "must_sign_in": self.must_sign_in,
+            },
             "asked_at_ms": self.asked_at_ms,
             "deadline_at_ms": self.deadline_at_ms,
             "due_at_ms": self.due_at_ms,
@@ -303,10 +361,33 @@ impl Approval {
                 "by": answer.answered_by,
                 "at_ms": answer.answered_at_ms,
                 "reason": self.reason(&answer.answered_by),
+                "break_glass": self.broken_glass,
+            })),
+            "cancelled": self.withdrawn.as_ref().map(|withdrawn| json!({
+                "by": withdrawn.by.id, "basis": withdrawn.by.basis.name(), "at_ms": withdrawn.at_ms,
             })),
             "version": self.version,
         })
     }
+}
+
+/// What was asked, and what somebody made of it: the arguments of each action, or the whole of a payload that has none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edit {
+    /// As it was asked.
+    pub asked: Vec<Value>,
+    /// As it was edited.
+    pub edited: Vec<Value>,
+}
+
+/// What a payload says of its risk, where the graph says nothing.
+fn said_risk(payload: &Value) -> Option<Risk> {
+    Risk::parse(payload.get("risk")?.as_str()?)
+}
+
+fn step_json(step: &Step) -> Value {
+    let to: Vec<&str> = step.to.iter().map(|person| person.label.as_str()).collect();
+    json!({ "after_ms": step.after_ms, "to": to })
 }
 
 fn vote_json(vote: &Vote) -> Value {

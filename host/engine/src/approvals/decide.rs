@@ -33,6 +33,8 @@ pub struct Word {
     pub digest: Digest,
     /// In whose place, where somebody handed the question on to them and it is not to be found out.
     pub on_behalf_of: Option<String>,
+    /// It decides alone, whoever may answer and however many it takes. Whoever hands it in answers for its author being an administrator.
+    pub break_glass: bool,
 }
 
 /// What it comes to.
@@ -54,7 +56,12 @@ pub struct Outcome {
 /// Every refusal: the question stands as it is.
 pub fn decide(question: &QuestionRecord, principal: &Principal, word: &Word, now_ms: u64) -> Result<Outcome, Error> {
     let policy = open(question, now_ms)?;
-    let seat = take_seat(question, &policy, principal, word.on_behalf_of.as_deref(), now_ms)?;
+    let seat = if word.break_glass {
+        check_break_glass(question, &policy, principal, word)?
+    } else {
+        take_seat(question, &policy, principal, word.on_behalf_of.as_deref(), now_ms)?
+    };
+    check_step_up(question, &policy, principal, now_ms)?;
     let current = current_digest(question);
     if word.digest != *current {
         return Err(Error::Stale {
@@ -87,6 +94,7 @@ pub fn decide(question: &QuestionRecord, principal: &Principal, word: &Word, now
         value: value.clone(),
         reason: message.map(str::to_owned),
         digest: word.digest.clone(),
+        break_glass: word.break_glass,
         at_ms: now_ms,
     };
     let mut proceedings = question.proceedings.clone();
@@ -106,6 +114,34 @@ pub fn decide(question: &QuestionRecord, principal: &Principal, word: &Word, now
         answered_at_ms: now_ms,
     });
     Ok(Outcome { vote, proceedings, answer, removed })
+}
+
+/// Whether an administrator's word may decide alone, and says why.
+fn check_break_glass(
+    question: &QuestionRecord,
+    policy: &Policy,
+    principal: &Principal,
+    word: &Word,
+) -> Result<Seat, Error> {
+    if !policy.break_glass {
+        return Err(Error::BreakGlassBarred { question: question.id.clone(), actor: principal.actor.id.clone() });
+    }
+    if word.message.as_deref().is_none_or(|message| message.trim().is_empty()) {
+        return Err(Error::ReasonRequired { question: question.id.clone(), verdict: word.verdict });
+    }
+    Ok(Seat::Own)
+}
+
+/// Whether whoever answers has signed in as the policy wants it. Said after who may answer: it is no way to find that out.
+fn check_step_up(question: &QuestionRecord, policy: &Policy, principal: &Principal, now_ms: u64) -> Result<(), Error> {
+    match &policy.step_up {
+        Some(step_up) if !step_up.is_met(principal.authenticated.as_ref(), now_ms) => Err(Error::StepUpRequired {
+            question: question.id.clone(),
+            actor: principal.actor.id.clone(),
+            step_up: step_up.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The policy of a question that may still be answered.
@@ -251,6 +287,14 @@ fn without_reason(mut value: Value) -> Value {
 /// The verdict and value that the votes come to, when they are enough.
 fn deciding(policy: &Policy, proceedings: &Proceedings) -> Option<(Verdict, Value)> {
     let votes = &proceedings.votes;
+    if let Some(alone) = votes.last().filter(|vote| vote.break_glass) {
+        let verdict = match (alone.verdict, &proceedings.proposal) {
+            // What is accepted is what somebody proposed.
+            (Verdict::Accept, Some(_)) => proposed(votes),
+            (verdict, _) => verdict,
+        };
+        return Some((verdict, alone.value.clone()));
+    }
     let (approvals, rejections) = tally(votes);
     if rejections >= policy.quorum.reject {
         let last_of = |verdict: Verdict| votes.iter().rev().find(|vote| vote.verdict == verdict);
@@ -261,11 +305,14 @@ fn deciding(policy: &Policy, proceedings: &Proceedings) -> Option<(Verdict, Valu
         return None;
     }
     if let Some(proposal) = &proceedings.proposal {
-        // The author's vote is the first one since.
-        let author = votes.first().map_or(Verdict::Edit, |vote| vote.verdict);
-        let verdict = if author == Verdict::Respond { Verdict::Respond } else { Verdict::Edit };
-        return Some((verdict, proposal.value.clone()));
+        return Some((proposed(votes), proposal.value.clone()));
     }
     let vote = votes.iter().rev().find(|vote| approves(vote.verdict))?;
     Some((vote.verdict, vote.value.clone()))
+}
+
+/// What a proposal is: its author's vote is the first one since.
+fn proposed(votes: &[Vote]) -> Verdict {
+    let author = votes.first().map_or(Verdict::Edit, |vote| vote.verdict);
+    if author == Verdict::Respond { Verdict::Respond } else { Verdict::Edit }
 }

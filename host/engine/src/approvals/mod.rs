@@ -20,4 +20,4 @@ pub mod time;
 pub mod approval;
 pub mod notice;
 
-pub use approval::{Approval, ApprovalStatus, Eligibility};
+pub use approval::{Approval, ApprovalStatus, Edit, Eligibility};

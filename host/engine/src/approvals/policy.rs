@@ -11,6 +11,7 @@ use holdpoint_graph::notice::Directory;
 use serde_json::{Map, Value};
 
 use super::people::Person;
+use crate::engine::Authentication;
 
 /// The key of a snapshot that holds the evidence of the host's own questions.
 pub const EVIDENCE: &str = "evidence";
@@ -45,6 +46,12 @@ pub struct Policy {
     pub on_timeout: OnTimeout,
     /// Whether somebody is to be told of what happens to it.
     pub notifies: bool,
+    /// How much is at stake, in the graph's words.
+    pub risk: Option<Risk>,
+    /// How those who answer have to have signed in.
+    pub step_up: Option<StepUp>,
+    /// Whether an administrator's word may decide alone.
+    pub break_glass: bool,
     /// The host itself asks, about an operation.
     pub is_hosts: bool,
     bound: BTreeMap<String, String>,
@@ -57,6 +64,52 @@ pub struct Quorum {
     pub approve: u32,
     /// Not to.
     pub reject: u32,
+}
+
+/// How much is at stake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Risk {
+    /// Little.
+    Low,
+    /// Something.
+    Medium,
+    /// Much: who goes ahead is to say with what.
+    High,
+}
+
+impl Risk {
+    /// All of them with their names.
+    pub const NAMES: [(Self, &'static str); 3] = [(Self::Low, "low"), (Self::Medium, "medium"), (Self::High, "high")];
+
+    /// The name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+
+    /// Reads a name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, name)| *name == text).map(|(risk, _)| *risk)
+    }
+}
+
+/// How those who answer have to have signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepUp {
+    /// How long ago at most, in milliseconds.
+    pub within_ms: u64,
+    /// In one of these ways, by the identity provider's names (`acr`); in any when there is none.
+    pub acr: Vec<String>,
+}
+
+impl StepUp {
+    /// Whether somebody has, at `now_ms`.
+    pub fn is_met(&self, authenticated: Option<&Authentication>, now_ms: u64) -> bool {
+        authenticated.is_some_and(|authenticated| {
+            let recent = now_ms.saturating_sub(authenticated.at_ms) <= self.within_ms;
+            let named = || authenticated.acr.as_ref().is_some_and(|acr| self.acr.contains(acr));
+            recent && (self.acr.is_empty() || named())
+        })
+    }
 }
 
 /// Who may not answer.
@@ -99,7 +152,7 @@ impl Policy {
     /// # Errors
     /// [`Unreadable`].
     pub fn read(snapshot: &Value) -> Result<Self, Unreadable> {
-        const KNOWN: [&str; 14] = [
+        const KNOWN: [&str; 17] = [
             "deadline",
             "on_timeout",
             "answer_schema",
@@ -111,6 +164,9 @@ impl Policy {
             "remind",
             "escalate",
             "notify",
+            "risk",
+            "step_up",
+            "break_glass",
             BOUND,
             REQUESTER,
             EVIDENCE,
@@ -159,6 +215,12 @@ impl Policy {
             ladder: read_ladder(members, &person)?,
             on_timeout: read_on_timeout(members)?,
             notifies: texts(members, "notify")?.is_some_and(|names| !names.is_empty()),
+            risk: members.get("risk").map(read_risk).transpose()?,
+            step_up: members.get("step_up").map(read_step_up).transpose()?,
+            break_glass: match members.get("break_glass") {
+                None => false,
+                Some(flag) => flag.as_bool().ok_or_else(|| odd("break_glass"))?,
+            },
             is_hosts,
             bound,
         })
@@ -240,6 +302,22 @@ fn read_quorum(members: &Map<String, Value>) -> Result<Quorum, Unreadable> {
             Ok(Quorum { approve, reject })
         }
         Some(value) => Ok(Quorum { approve: count(value)?, reject: 1 }),
+    }
+}
+
+fn read_risk(value: &Value) -> Result<Risk, Unreadable> {
+    value.as_str().and_then(Risk::parse).ok_or_else(|| odd("risk"))
+}
+
+fn read_step_up(value: &Value) -> Result<StepUp, Unreadable> {
+    match value {
+        Value::String(text) => Ok(StepUp { within_ms: read_duration("step_up", text)?, acr: Vec::new() }),
+        Value::Object(table) if table.keys().all(|name| name == "within" || name == "acr") => {
+            let within = table.get("within").and_then(Value::as_str).ok_or_else(|| odd("step_up"))?;
+            let acr = texts(table, "acr")?.unwrap_or_default();
+            Ok(StepUp { within_ms: read_duration("step_up", within)?, acr })
+        }
+        _ => Err(odd("step_up")),
     }
 }
 

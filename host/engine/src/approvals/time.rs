@@ -73,6 +73,7 @@ pub fn due(question: &QuestionRecord, now_ms: u64) -> Due {
             to: person.label.clone(),
             on_behalf_of: None,
             until_ms: None,
+            reason: None,
             at_ms: now_ms,
         }));
     }

@@ -111,6 +111,26 @@ fn middleware(requests: &[Request], verdict: Verdict, given: Given<'_>) -> Resul
     }
 }
 
+/// What the arguments of each action are in a value that edits, where it has a known form: as they were asked where nothing is said of them.
+pub fn edited_args(shape: &Shape, value: &Value) -> Option<Vec<Value>> {
+    match shape {
+        Shape::Plain => Some(vec![value.get("args")?.clone()]),
+        Shape::AgentInbox(_) => {
+            let [response] = value.as_array()?.as_slice() else { return None };
+            Some(vec![response.get("args")?.get("args")?.clone()])
+        }
+        Shape::Middleware(requests) => {
+            let decisions = decisions(value)?;
+            let edited = requests.iter().zip(decisions).map(|(request, decision)| {
+                let action =
+                    decision.as_object().and_then(|decision| either(decision, "edited_action", "editedAction"));
+                action.and_then(|action| action.get("args")).unwrap_or(&request.args).clone()
+            });
+            Some(edited.collect())
+        }
+    }
+}
+
 /// The verdict that a value is, where it has one of the known forms.
 pub fn verdict_of(shape: &Shape, value: &Value) -> Option<Verdict> {
     let of_shape = match shape {

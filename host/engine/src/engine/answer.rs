@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Engine, Principal, all_questions};
 use crate::answers::{self, Answers, Matched};
 use crate::approvals::decide::{self, Outcome, Word};
-use crate::approvals::notice::{Subject, notice};
+use crate::approvals::notice::{Subject, Telling, notice};
 use crate::approvals::shape::Shape;
 use crate::approvals::value;
 use crate::error::Error;
@@ -42,7 +42,7 @@ impl Engine {
     /// before what its tasks wrote. Breakpoints at which the thread paused are passed.
     ///
     /// # Errors
-    /// As [`Engine::answer`], and votes that do not decide are recorded first; [`Error::NotWaiting`] for a thread that neither waits nor is paused; [`Error::InvalidUpdate`] for writes that do not
+    /// As [`Engine::answer`]; [`Error::VoteNotAlone`] for a vote that does not decide beside anything else; [`Error::NotWaiting`] for a thread that neither waits nor is paused; [`Error::InvalidUpdate`] for writes that do not
     /// fit, destinations that are no nodes included. Nothing is written then.
     pub async fn command(
         &self,
@@ -89,12 +89,14 @@ impl Engine {
         self.check_free(&snapshot.thread)?;
         let node = decided.first().map(|(question, _)| question.node.clone());
         let written = command_record(&version, &snapshot, command, node, at_ms)?;
-        let (last, votes): (Vec<_>, Vec<_>) = decided.into_iter().partition(|(_, outcome)| outcome.answer.is_some());
-        if answers.is_some() && last.is_empty() && written.is_none() {
-            self.vote(thread, votes, at_ms).await?;
+        if let Some(question) = open_vote(&decided) {
+            if decided.len() > 1 || written.is_some() {
+                return Err(Error::VoteNotAlone { question });
+            }
+            self.vote(thread, decided, at_ms).await?;
             return Ok(view::thread_view(&self.snapshot(thread).await?, Some(&version), self.now_ms()));
         }
-        self.vote(thread, votes, at_ms).await?;
+        let last = decided;
         let mut settlements = Vec::with_capacity(last.len());
         let mut audit = Vec::with_capacity(last.len() + 1);
         let mut operations = Vec::new();
@@ -124,7 +126,7 @@ impl Engine {
             audit,
             ..self.claiming(&snapshot.thread, at_ms)
         };
-        if let Err(error) = self.inner.store.commit(commit).await {
+        if let Err(error) = self.inner.commit(commit).await {
             return Err(self.lost(thread, error, &named).await?);
         }
         for settlement in settlements {
@@ -137,7 +139,7 @@ impl Engine {
     }
 
     /// What answers would be refused for if they were given now: for those that are given later, in their turn. Gives each with the question that it
-    /// is for. Writes nothing, but puts the refusal of somebody who may not answer on the record.
+    /// is for. `with_writes` says that the same command writes or goes somewhere too. Writes nothing, but puts the refusal of somebody who may not answer on the record.
     ///
     /// # Errors
     /// As [`Engine::answer`], as far as the questions are concerned.
@@ -146,17 +148,22 @@ impl Engine {
         thread: &ThreadId,
         answers: &Answers,
         answered_by: &str,
+        with_writes: bool,
     ) -> Result<Vec<(QuestionRecord, Value)>, Error> {
         let snapshot = self.snapshot(thread).await?;
         let questions = all_questions(&snapshot);
         let at_ms = self.inner.clock.now_ms();
         let speaker = self.options.principal.actor_named(answered_by);
-        let mut checked = Vec::new();
+        let (mut checked, mut decided) = (Vec::new(), Vec::new());
         for (question, value) in self.accept(&snapshot, &questions, answers).await? {
-            self.outcome(thread, question, value.clone(), &speaker, at_ms).await?;
+            let outcome = self.outcome(thread, question, value.clone(), &speaker, at_ms).await?;
+            decided.push((question, outcome));
             checked.push((question.clone(), value));
         }
-        Ok(checked)
+        match open_vote(&decided) {
+            Some(question) if decided.len() > 1 || with_writes => Err(Error::VoteNotAlone { question }),
+            _ => Ok(checked),
+        }
     }
 
     /// What a value that resumes comes to as a decision on a question. Its id stands for its payload and for nothing that somebody proposed since.
@@ -176,6 +183,7 @@ impl Engine {
             args: None,
             digest: question.payload_digest.clone(),
             on_behalf_of: None,
+            break_glass: false,
         };
         let principal = Principal { actor: speaker.clone(), ..self.options.principal.clone() };
         match decide::decide(question, &principal, &word, at_ms) {
@@ -205,7 +213,7 @@ impl Engine {
                 audit,
                 at_ms,
             };
-            if let Err(error) = self.inner.store.change_question(change).await {
+            if let Err(error) = self.inner.change_question(change).await {
                 return Err(self.lost(thread, error, &[]).await?);
             }
         }
@@ -220,8 +228,12 @@ impl Engine {
         at_ms: u64,
     ) -> Vec<OperationRecord> {
         let subject = Subject::of(&snapshot.thread);
-        let after = QuestionRecord { answer: outcome.answer.clone(), ..question.clone() };
-        let notice = notice(&subject, &after, NoticeKind::Decided, 0, &[], at_ms);
+        let after = QuestionRecord {
+            answer: outcome.answer.clone(),
+            proceedings: outcome.proceedings.clone(),
+            ..question.clone()
+        };
+        let notice = notice(&subject, &after, &Telling::once(NoticeKind::Decided), at_ms);
         notice.iter().flat_map(|notice| self.inner.notices.operations(notice)).collect()
     }
 
@@ -265,7 +277,7 @@ impl Engine {
         let continued =
             self.entry(thread, "thread.continued", now_ms, json!({ "from": snapshot.thread.status.name() }));
         let commit = Commit { audit: vec![continued], ..self.claiming(&snapshot.thread, now_ms) };
-        if let Err(error) = self.inner.store.commit(commit).await {
+        if let Err(error) = self.inner.commit(commit).await {
             return Err(self.lost(thread, error, &[]).await?);
         }
         if snapshot.thread.owner.is_some() {
@@ -324,7 +336,14 @@ fn command_record(
     }))
 }
 
-fn note_answer(snapshot: &mut Snapshot, question: &QuestionId, answer: &Answer) {
+/// A question that is voted on and not decided: its vote is a change by itself, which nothing else can share.
+fn open_vote(decided: &[(&QuestionRecord, Outcome)]) -> Option<QuestionId> {
+    let open = decided.iter().find(|(_, outcome)| outcome.answer.is_none());
+    open.map(|(question, _)| question.id.clone())
+}
+
+/// Writes an answer that was just stored into what was read before.
+pub(super) fn note_answer(snapshot: &mut Snapshot, question: &QuestionId, answer: &Answer) {
     if let Some(record) = snapshot.questions.iter_mut().find(|record| record.id == *question) {
         record.status = QuestionStatus::Answered;
         record.answer = Some(answer.clone());

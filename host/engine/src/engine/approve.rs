@@ -4,7 +4,7 @@ use holdpoint_graph::actor::Actor;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{QuestionId, ThreadId};
 use holdpoint_graph::nodes::{Answer, Verdict};
-use holdpoint_graph::notice::NoticeKind;
+use holdpoint_graph::notice::{AddedBy, NoticeKind};
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_store::{
     Added, AuditEntry, DeadlineGuard, Proceedings, QuestionChange, QuestionFilter, QuestionRecord, QuestionStatus,
@@ -12,10 +12,11 @@ use holdpoint_store::{
 };
 use serde_json::{Value, json};
 
+use super::take::Taken;
 use super::{Engine, record};
 use crate::approvals::approval::Approval;
 use crate::approvals::decide::{self, Outcome, Word};
-use crate::approvals::notice::{Subject, notice};
+use crate::approvals::notice::{Subject, Telling, notice};
 use crate::approvals::people::{Person, Seat};
 use crate::approvals::policy::Policy;
 use crate::approvals::shape::Shape;
@@ -48,12 +49,25 @@ pub struct Decision {
     pub reply: Option<ReplyKey>,
     /// The approval link through which it came: used up with it.
     pub link: Option<Digest>,
+    /// It decides alone, whoever may answer, however many it takes and whose doing is asked about, where the question's policy lets an administrator
+    /// do that. Whoever calls answers for the principal being one.
+    pub break_glass: bool,
 }
 
 impl Decision {
     /// A verdict on what was shown, and nothing else.
     pub fn new(verdict: Verdict, digest: Digest) -> Self {
-        Self { verdict, value: None, args: None, message: None, digest, on_behalf_of: None, reply: None, link: None }
+        Self {
+            verdict,
+            value: None,
+            args: None,
+            message: None,
+            digest,
+            on_behalf_of: None,
+            reply: None,
+            link: None,
+            break_glass: false,
+        }
     }
 }
 
@@ -96,12 +110,16 @@ pub struct Decided {
     pub answered: bool,
     /// The thread goes on, now or when it parks: whoever looks for work finds it.
     pub woken: bool,
+    /// It was claimed for the caller, who asked for that ([`RunOptions::take_up`](super::RunOptions::take_up)) and has to drive it.
+    pub taken: Option<Taken>,
 }
 
 /// What is to be changed of a question, before it is known to fit.
 struct Draft {
     proceedings: Proceedings,
     answer: Option<Answer>,
+    /// What is told of it, besides an answer.
+    telling: Option<Telling>,
     audit: AuditEntry,
 }
 
@@ -110,16 +128,18 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::UnknownQuestion`] (also for another tenant's); [`Error::AlreadySettled`] with the winner; [`Error::Expired`];
-    /// [`Error::NotEligible`], [`Error::SelfApproval`], [`Error::AlreadyVoted`], all three on the record; [`Error::Stale`];
+    /// [`Error::NotEligible`], [`Error::SelfApproval`], [`Error::AlreadyVoted`], [`Error::StepUpRequired`], [`Error::BreakGlassBarred`], all of them
+    /// on the record; [`Error::Stale`];
     /// [`Error::VerdictNotAllowed`], [`Error::ReasonRequired`], [`Error::InvalidAnswer`], [`Error::NullAnswer`]: the question still stands;
     /// [`Error::KeyReused`]; [`Error::PolicyUnreadable`]; [`Error::Store`].
     pub async fn decide(&self, question: &QuestionId, decision: Decision) -> Result<Decided, Error> {
-        let Decision { verdict, value, args, message, digest, on_behalf_of, reply, link } = decision;
-        let word = Word { verdict, value, args, message, digest, on_behalf_of };
-        self.change(question, verdict.name(), reply.as_ref(), link.as_ref(), |found, now_ms| {
+        let Decision { verdict, value, args, message, digest, on_behalf_of, reply, link, break_glass } = decision;
+        let word = Word { verdict, value, args, message, digest, on_behalf_of, break_glass };
+        let what = if break_glass { format!("{} (break-glass)", verdict.name()) } else { verdict.name().to_owned() };
+        self.change(question, &what, reply.as_ref(), link.as_ref(), |found, now_ms| {
             let outcome = decide::decide(&found.question, &self.options.principal, &word, now_ms)?;
             let audit = self.outcome_entry(&found.thread, &found.question, &outcome, now_ms);
-            Ok(Draft { proceedings: outcome.proceedings, answer: outcome.answer, audit })
+            Ok(Draft { proceedings: outcome.proceedings, answer: outcome.answer, telling: None, audit })
         })
         .await
     }
@@ -149,14 +169,29 @@ impl Engine {
             check_delegation(record, &to, &actor, until_ms, now_ms)?;
             let mut proceedings = record.proceedings.clone();
             proceedings.version += 1;
-            let added = Added { to: to.clone(), on_behalf_of: Some(actor.id.clone()), until_ms, at_ms: now_ms };
-            let mut body = json!({ "question": record.id.as_str(), "node": record.node.as_str(), "reason": message });
+            let reason = message.clone().filter(|reason| !reason.trim().is_empty());
+            let by = actor.id.clone();
+            let added = Added {
+                to: to.clone(),
+                on_behalf_of: Some(by.clone()),
+                until_ms,
+                reason: reason.clone(),
+                at_ms: now_ms,
+            };
+            let mut body = json!({ "question": record.id.as_str(), "node": record.node.as_str(), "reason": reason });
             if let Some(body) = body.as_object_mut() {
                 body.insert("delegation".into(), record::added(&added));
             }
             proceedings.added.push(added);
+            let telling = Telling {
+                kind: NoticeKind::Requested,
+                // The first one, when it was asked, has the number 0.
+                number: u32::try_from(proceedings.added.len()).unwrap_or(u32::MAX),
+                to: vec![to.clone()],
+                added: Some(AddedBy { by, reason, until_ms }),
+            };
             let audit = self.entry_by(actor, &found.thread, "question.delegated", now_ms, body);
-            Ok(Draft { proceedings, answer: None, audit })
+            Ok(Draft { proceedings, answer: None, telling: Some(telling), audit })
         })
         .await
     }
@@ -209,14 +244,15 @@ impl Engine {
             {
                 return replayed(&found, key, before);
             }
-            let Draft { proceedings, answer, audit } = match draft(&found, now_ms) {
+            let Draft { proceedings, answer, telling, audit } = match draft(&found, now_ms) {
                 Ok(draft) => draft,
                 Err(refusal) => return Err(self.refused(&found, what, refusal, now_ms).await),
             };
             let after = changed(&found, &proceedings, answer.as_ref());
             let body = Approval::of(&after, &self.options.principal, now_ms).to_json();
-            let operations = match &answer {
-                Some(_) => self.told(&after, NoticeKind::Decided, 0, &[], now_ms).await?,
+            let telling = telling.or_else(|| answer.as_ref().map(|_| Telling::once(NoticeKind::Decided)));
+            let operations = match &telling {
+                Some(telling) => self.told(&after, telling, now_ms).await?,
                 None => Vec::new(),
             };
             let answered = answer.is_some();
@@ -234,10 +270,10 @@ impl Engine {
                 audit: vec![audit],
                 at_ms: now_ms,
             };
-            match store.change_question(change).await {
-                Ok(changed) => {
+            match self.change_and_take(&found, change).await {
+                Ok((changed, taken)) => {
                     let (thread, woken) = (found.thread, changed.woken);
-                    return Ok(Decided { thread, body, status: OK, replayed: false, answered, woken });
+                    return Ok(Decided { thread, body, status: OK, replayed: false, answered, woken, taken });
                 }
                 // What is there now says how it is to be refused, or that it was done before under the same key.
                 Err(error) if is_lost_race(&error) && attempts < ATTEMPTS_MAX => {}
@@ -309,9 +345,7 @@ impl Engine {
     pub(super) async fn told(
         &self,
         found: &ThreadQuestion,
-        kind: NoticeKind,
-        number: u32,
-        to: &[String],
+        telling: &Telling,
         at_ms: u64,
     ) -> Result<Vec<OperationRecord>, Error> {
         if !Policy::read(&found.question.policy).is_ok_and(|policy| policy.notifies) {
@@ -319,7 +353,7 @@ impl Engine {
         }
         let Some(thread) = self.inner.store.thread(&found.thread).await? else { return Ok(Vec::new()) };
         let subject = Subject::of(&thread);
-        let notice = notice(&subject, &found.question, kind, number, to, at_ms);
+        let notice = notice(&subject, &found.question, telling, at_ms);
         Ok(notice.iter().flat_map(|notice| self.inner.notices.operations(notice)).collect())
     }
 }
@@ -360,7 +394,7 @@ fn replayed(found: &ThreadQuestion, key: &ReplyKey, before: ReplyRecord) -> Resu
     }
     let ReplyRecord { body, status, .. } = before;
     let answered = body.get("decision").is_some_and(|decision| !decision.is_null());
-    Ok(Decided { thread: found.thread.clone(), body, status, replayed: true, answered, woken: false })
+    Ok(Decided { thread: found.thread.clone(), body, status, replayed: true, answered, woken: false, taken: None })
 }
 
 fn check_delegation(

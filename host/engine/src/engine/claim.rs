@@ -42,7 +42,7 @@ impl Engine {
             run: self.options.run.as_ref().map(|turn| turn.run.clone()),
             notices: Arc::clone(&inner.notices),
         };
-        let ledger = Arc::new(Ledger::new(
+        let ledger = Ledger::new(
             Arc::clone(&inner.store),
             Arc::clone(&inner.clock),
             thread.clone(),
@@ -50,7 +50,8 @@ impl Engine {
             inner.config.lease_ms,
             self.options.events.clone(),
             Some(scribe),
-        ));
+        );
+        let ledger = Arc::new(ledger.timed(inner.timer.clone()));
         let claimed = Arc::new(Claimed {
             nodes: Arc::clone(&inner.nodes),
             ledger,
@@ -61,6 +62,7 @@ impl Engine {
             options: (*self.options).clone(),
             requester: snapshot.thread.requester.clone(),
             directory: Arc::clone(&inner.directory),
+            timer: inner.timer.clone(),
         });
         let context = Arc::new(Context { claimed, version, namespace: Namespace::root(), keeps: true });
         let run = self.options.run.as_ref().map_or("", |turn| turn.run.as_str());
@@ -92,15 +94,15 @@ impl Engine {
     }
 
     pub(super) fn writing(&self, thread: &ThreadId, expect: Expect, now_ms: u64) -> Commit {
-        let claim = Claim {
-            owner: self.inner.owners.own_name().to_owned(),
-            lease_until_ms: now_ms + self.inner.config.lease_ms,
-        };
         Commit {
-            claim: Some(claim),
-            runs: self.begins(),
+            claim: Some(self.claim(now_ms)),
+            runs: self.turn(),
             ..Commit::new(thread.clone(), expect, ThreadStatus::Running, now_ms)
         }
+    }
+
+    pub(super) fn claim(&self, now_ms: u64) -> Claim {
+        Claim { owner: self.inner.owners.own_name().to_owned(), lease_until_ms: now_ms + self.inner.config.lease_ms }
     }
 
     pub(super) fn check_free(&self, thread: &ThreadRecord) -> Result<(), Error> {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use holdpoint_graph::ids::{CheckpointId, Epoch, ThreadId};
-use holdpoint_store::{AuditEntry, Commit, Expect, NewThread, Settlement, Snapshot, ThreadStatus};
+use holdpoint_store::{AuditEntry, Commit, Expect, NewThread, Snapshot, ThreadStatus};
 use serde_json::{Value, json};
 
+use super::ending::Ending;
 use super::{Engine, Input, entropy, is_in_doubt, pending_ids};
 use crate::error::Error;
 use crate::update::{self, Base, Setting, Update};
@@ -41,7 +42,7 @@ impl Engine {
     }
 
     pub(super) async fn commit_new(&self, thread: &ThreadId, commit: Commit) -> Result<(), Error> {
-        match self.inner.store.commit(commit).await {
+        match self.inner.commit(commit).await {
             Ok(()) => Ok(()),
             Err(holdpoint_store::Error::ThreadExists(_)) => {
                 Err(Error::Busy { thread: thread.clone(), owner: "another caller that created it just now".into() })
@@ -78,17 +79,19 @@ impl Engine {
         made.tasks.retain(|task| task.path != crate::plan::PAUSE);
         let newest = made.checkpoints.last().map(|checkpoint| &checkpoint.record.id);
         let given = newest.map(|checkpoint| self.input_entry(thread, version, checkpoint, now_ms));
+        let ended = self.end_questions(&snapshot, Ending::Superseded, now_ms);
         let commit = Commit {
-            settlements: pending.iter().map(|question| Settlement::Supersede { question: question.clone() }).collect(),
+            settlements: ended.settlements,
+            operations: ended.operations,
             head: made.checkpoints.last().map(|checkpoint| checkpoint.record.id.clone()),
             requester: Some(self.options.principal.actor.id.clone()),
-            audit: self.superseded(&snapshot, now_ms).chain(given).collect(),
+            audit: ended.audit.into_iter().chain(given).collect(),
             checkpoints: made.checkpoints,
             tasks: made.tasks,
             ..self.claiming(&snapshot.thread, now_ms)
         };
-        if let Err(error) = self.inner.store.commit(commit).await {
-            return Err(self.lost(thread, error, &pending).await?);
+        if let Err(error) = self.inner.commit(commit).await {
+            return Err(self.lost(thread, error, &ended.questions).await?);
         }
         let claimed = self.snapshot(thread).await?;
         self.drive_at(claimed, Arc::clone(version), snapshot.thread.epoch.next()).await

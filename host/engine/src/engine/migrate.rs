@@ -50,7 +50,7 @@ impl Engine {
             audit: vec![self.entry(thread, "thread.migrated", now_ms, moved)],
             ..Commit::new(thread.clone(), Expect::Epoch(head.thread.epoch), ThreadStatus::Interrupted, now_ms)
         };
-        if let Err(error) = self.inner.store.commit(commit).await {
+        if let Err(error) = self.inner.commit(commit).await {
             return Err(self.lost(thread, error, &[]).await?);
         }
         Ok(view::thread_view(&self.snapshot(thread).await?, Some(&version), self.now_ms()))

@@ -6,7 +6,7 @@
 //! # Layout
 //!
 //! * `input`, `answer`, `replay`, `update`, `copy`: what a thread can be asked to do; each is accepted or refused as a whole.
-//! * `approve`: decisions on questions, by themselves. `monitor`: what time does to questions.
+//! * `approve`: decisions on questions, by themselves; `take`: with a claim on the thread. `monitor`: what time does to questions. `ending`: questions that end without an answer.
 //! * [`RunOptions`]: what a caller may say about a run.
 //! * `shadow`: a recorded thread, given to another version.
 //! * `settle`: doubt about an operation, ended by a person.
@@ -23,6 +23,7 @@ pub(crate) mod record;
 mod answer;
 mod approve;
 mod copy;
+mod ending;
 mod input;
 mod monitor;
 mod options;
@@ -30,6 +31,7 @@ mod prune;
 mod replay;
 mod settle;
 mod shadow;
+mod take;
 mod update;
 
 mod migrate;
@@ -46,24 +48,29 @@ use holdpoint_graph::clock::Clock;
 use holdpoint_graph::definition::{Component, Graph, GraphReference, Subgraph, Work};
 use holdpoint_graph::digest::{Digest, canonical_json};
 use holdpoint_graph::document;
-use holdpoint_graph::ids::{QuestionId, TaskId, ThreadId};
+use holdpoint_graph::ids::{Epoch, QuestionId, TaskId, ThreadId};
 use holdpoint_graph::nodes::Nodes;
 use holdpoint_graph::notice::{Directory, NoDirectory, NoNotices, Notices};
-use holdpoint_store::{Content, QuestionRecord, QuestionStatus, Snapshot, Store, TaskStatus};
+use holdpoint_store::{
+    Changed, Commit, Content, QuestionChange, QuestionRecord, QuestionStatus, Snapshot, Store, TaskStatus,
+};
 use serde_json::{Value, json};
 
 use crate::claim::Owners;
 use crate::error::Error;
+use crate::timings::{Timer, Timings};
 use crate::version::Version;
 use crate::view::{self, ThreadView};
 
 pub use approve::{Decided, Decision, Delegation, ReplyKey};
 pub use monitor::MonitorReport;
-pub use options::{Breakpoints, Principal, RunOptions, Selection, Turn};
+pub use options::{Authentication, Breakpoints, Principal, RunOptions, Selection, Turn};
 pub use prune::{PruneReport, PruneRequest};
 pub use settle::Word;
 pub(crate) use settle::operation_of;
 pub use shadow::Repetition;
+pub use take::Taken;
+pub use update::TakeBack;
 
 /// How an engine works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,8 +125,36 @@ struct Inner {
     config: Config,
     directory: Arc<dyn Directory>,
     notices: Arc<dyn Notices>,
+    timer: Timer,
     /// Graph versions by digest. Held for look-ups only, never across an await.
     versions: Mutex<HashMap<Digest, Arc<Version>>>,
+}
+
+impl Inner {
+    /// The same parts; graph versions are read anew.
+    fn copied(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            nodes: Arc::clone(&self.nodes),
+            clock: Arc::clone(&self.clock),
+            owners: Arc::clone(&self.owners),
+            config: self.config.clone(),
+            directory: Arc::clone(&self.directory),
+            notices: Arc::clone(&self.notices),
+            timer: self.timer.clone(),
+            versions: Mutex::default(),
+        }
+    }
+
+    /// The store's commit.
+    async fn commit(&self, commit: Commit) -> Result<(), holdpoint_store::Error> {
+        self.timer.write(self.store.commit(commit)).await
+    }
+
+    /// The store's change of a question.
+    async fn change_question(&self, change: QuestionChange) -> Result<Changed, holdpoint_store::Error> {
+        self.timer.write(self.store.change_question(change)).await
+    }
 }
 
 impl Engine {
@@ -132,24 +167,22 @@ impl Engine {
         config: Config,
     ) -> Self {
         let (directory, notices) = (Arc::new(NoDirectory), Arc::new(NoNotices));
-        let inner = Inner { store, nodes, clock, owners, config, directory, notices, versions: Mutex::default() };
+        let (timer, versions) = (Timer::default(), Mutex::default());
+        let inner = Inner { store, nodes, clock, owners, config, directory, notices, timer, versions };
         Self { inner: Arc::new(inner), options: Arc::default() }
     }
 
     /// The same engine, with those who know whom a name means and who tell people about questions.
     #[must_use]
     pub fn with_people(&self, directory: Arc<dyn Directory>, notices: Arc<dyn Notices>) -> Self {
-        let Inner { store, nodes, clock, owners, config, .. } = &*self.inner;
-        let inner = Inner {
-            store: Arc::clone(store),
-            nodes: Arc::clone(nodes),
-            clock: Arc::clone(clock),
-            owners: Arc::clone(owners),
-            config: config.clone(),
-            directory,
-            notices,
-            versions: Mutex::default(),
-        };
+        let inner = Inner { directory, notices, ..self.inner.copied() };
+        Self { inner: Arc::new(inner), options: Arc::clone(&self.options) }
+    }
+
+    /// The same engine, with somebody who is told how long things take.
+    #[must_use]
+    pub fn with_timings(&self, timings: Arc<dyn Timings>) -> Self {
+        let inner = Inner { timer: Timer::new(timings), ..self.inner.copied() };
         Self { inner: Arc::new(inner), options: Arc::clone(&self.options) }
     }
 
@@ -222,19 +255,37 @@ impl Engine {
         self.give_input(snapshot, &version, input).await
     }
 
-    /// Removes a thread that nobody advances. Its operations' records stay, so that their ids go on answering.
+    /// Removes a thread that nobody advances. Its operations' records stay, so that their ids go on answering. Questions that were pending are
+    /// cancelled first, and whoever was asked is told; a crash between the two leaves the thread without them.
     ///
     /// # Errors
     /// [`Error::ThreadNotFound`], [`Error::Busy`], [`Error::DeleteInDoubt`], [`Error::TakenOver`], [`Error::Store`].
     pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
-        let record = self.snapshot(thread).await?.thread;
-        self.check_free(&record)?;
+        self.delete_if(thread, |_| true).await
+    }
+
+    /// The same, for a thread that nobody has advanced since it was looked at and had this epoch.
+    ///
+    /// # Errors
+    /// As [`Engine::delete`]; [`Error::TakenOver`] when it has another epoch.
+    pub async fn delete_at(&self, thread: &ThreadId, epoch: Epoch) -> Result<(), Error> {
+        self.delete_if(thread, |own| own == epoch).await
+    }
+
+    async fn delete_if(&self, thread: &ThreadId, fits: impl FnOnce(Epoch) -> bool) -> Result<(), Error> {
+        let head = self.snapshot(thread).await?;
+        self.check_free(&head.thread)?;
+        if !fits(head.thread.epoch) {
+            return Err(Error::TakenOver(thread.clone()));
+        }
         // The doubt would have nobody left to tell.
         if let Some(operation) = self.in_doubt(thread).await? {
             return Err(Error::DeleteInDoubt { thread: thread.clone(), operation });
         }
+        let epoch = self.cancel_questions(&head).await?;
+        let record = &head.thread;
         let audit = vec![self.entry(thread, "thread.deleted", self.now_ms(), json!({ "head": record.head.as_str() }))];
-        match self.inner.store.delete_thread(thread, record.epoch, audit).await {
+        match self.inner.store.delete_thread(thread, epoch, audit).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.lost(thread, error, &[]).await?),
         }

@@ -4,7 +4,7 @@
 use holdpoint_graph::actor::Actor;
 use holdpoint_graph::ids::ThreadId;
 use holdpoint_graph::nodes::Answer;
-use holdpoint_graph::notice::NoticeKind;
+use holdpoint_graph::notice::{AddedBy, NoticeKind};
 use holdpoint_graph::operation::OperationRecord;
 use holdpoint_store::{
     AuditEntry, DeadlineGuard, Proceedings, QuestionChange, QuestionRecord, QuestionStatus, ThreadQuestion,
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{Engine, approve, record};
+use crate::approvals::notice::Telling;
 use crate::approvals::policy::Step;
 use crate::approvals::time::{self, Due};
 use crate::error::Error;
@@ -97,25 +98,25 @@ impl Engine {
                 let mut operations = Vec::new();
                 if let Some(number) = reminder {
                     audit.push(self.clock_entry(&found, "question.reminded", now_ms, json!({ "number": number })));
-                    operations.extend(self.told(&found, NoticeKind::Reminded, number, &[], now_ms).await?);
+                    operations.extend(self.told(&found, &reminding(number), now_ms).await?);
                 }
                 for (number, step) in &steps {
                     let to = labels(step);
                     let body = json!({ "number": number, "to": to });
                     audit.push(self.clock_entry(&found, "question.escalated", now_ms, body));
-                    operations.extend(self.told(&found, NoticeKind::Escalated, *number, &to, now_ms).await?);
+                    operations.extend(self.told(&found, &escalating(*number, to, step.after_ms), now_ms).await?);
                 }
                 let guard = DeadlineGuard::Open;
                 let change =
                     QuestionChange { due_at_ms, operations, audit, ..bare(&found, proceedings, guard, now_ms) };
-                self.inner.store.change_question(change).await?;
+                self.inner.change_question(change).await?;
                 Ok(Done { reminded: reminder.is_some(), escalated: !steps.is_empty(), ..Done::default() })
             }
             Due::Later(due_at_ms) => {
                 if due_at_ms != found.question.due_at_ms {
                     let proceedings = next(&found.question);
                     let change = QuestionChange { due_at_ms, ..bare(&found, proceedings, DeadlineGuard::Open, now_ms) };
-                    self.inner.store.change_question(change).await?;
+                    self.inner.change_question(change).await?;
                 }
                 Ok(Done::default())
             }
@@ -133,7 +134,7 @@ impl Engine {
             audit,
             ..bare(found, proceedings, DeadlineGuard::Passed, now_ms)
         };
-        let changed = self.inner.store.change_question(change).await?;
+        let changed = self.inner.change_question(change).await?;
         Ok(Done { expired: true, woken: changed.woken.then(|| found.thread.clone()), ..Done::default() })
     }
 
@@ -146,7 +147,7 @@ impl Engine {
         let mut after = found.clone();
         after.question.answer = Some(answer.clone());
         after.question.status = QuestionStatus::Answered;
-        self.told(&after, NoticeKind::Expired, 0, &[], now_ms).await
+        self.told(&after, &Telling::once(NoticeKind::Expired), now_ms).await
     }
 
     /// An entry in the name of the clock, about a question of any tenant.
@@ -178,6 +179,17 @@ impl MonitorReport {
 fn is_lost(error: &holdpoint_store::Error) -> bool {
     // The thread was deleted meanwhile.
     approve::is_lost_race(error) || matches!(error, holdpoint_store::Error::ThreadNotFound(_))
+}
+
+fn reminding(number: u32) -> Telling {
+    Telling { number, ..Telling::once(NoticeKind::Reminded) }
+}
+
+/// For those whom a step of the ladder adds, and no others: by then the others have been told.
+fn escalating(number: u32, to: Vec<String>, after_ms: u64) -> Telling {
+    let reason = format!("nobody has decided within {:?}", std::time::Duration::from_millis(after_ms));
+    let added = AddedBy { by: Actor::deadline().id, reason: Some(reason), until_ms: None };
+    Telling { kind: NoticeKind::Escalated, number, to, added: Some(added) }
 }
 
 fn labels(step: &Step) -> Vec<String> {

@@ -28,6 +28,9 @@ pub struct RunOptions {
     pub principal: Principal,
     /// The stored run that the call executes: it begins with the commit that accepts the call, and ends with the one that gives the thread back.
     pub run: Option<Turn>,
+    /// An answer that lets a waiting thread go on also claims it, in the same durable write; the caller drives what it gets
+    /// ([`Engine::drive_taken`](super::Engine::drive_taken)).
+    pub take_up: bool,
 }
 
 /// Who asks for something: checked by policies, and on the record.
@@ -39,12 +42,28 @@ pub struct Principal {
     pub groups: BTreeSet<String>,
     /// For whom they act.
     pub tenant: Tenant,
+    /// When they proved who they are in person; none where nothing says so: an API key, a link or a name proves no presence.
+    pub authenticated: Option<Authentication>,
+}
+
+/// That somebody proved who they are in person, as their identity provider says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// How, by the provider's own name (the `acr` of OpenID Connect).
+    pub acr: Option<String>,
 }
 
 impl Default for Principal {
     /// Whoever embeds the engine or holds the store.
     fn default() -> Self {
-        Self { actor: Actor::asserted("unknown"), groups: BTreeSet::new(), tenant: Tenant::default() }
+        Self {
+            actor: Actor::asserted("unknown"),
+            groups: BTreeSet::new(),
+            tenant: Tenant::default(),
+            authenticated: None,
+        }
     }
 }
 
@@ -74,6 +93,7 @@ impl fmt::Debug for RunOptions {
             .field("drain", &self.drain)
             .field("principal", &self.principal)
             .field("run", &self.run)
+            .field("take_up", &self.take_up)
             .finish_non_exhaustive()
     }
 }

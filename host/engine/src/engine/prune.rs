@@ -92,7 +92,8 @@ impl Engine {
 
     async fn prune_thread(&self, thread: &ThreadRecord, request: &PruneRequest) -> Result<Pruned, Error> {
         let store = &self.inner.store;
-        let open = OperationFilter { thread: Some(thread.id.clone()), open: true, limit: 1, id: None };
+        let open =
+            OperationFilter { thread: Some(thread.id.clone()), open: true, limit: 1, ..OperationFilter::default() };
         if !store.find_operations(&open).await?.is_empty() {
             return Ok(Pruned::Open);
         }
@@ -102,7 +103,11 @@ impl Engine {
         let written = match request.rule {
             Rule::KeepLatest if surplus == 0 => return Ok(Pruned::Whole),
             Rule::KeepLatest if request.dry_run => Ok(Pruned::Trimmed(surplus)),
-            Rule::KeepLatest => store.retain(&thread.id, thread.epoch, &keep).await.map(Pruned::Trimmed),
+            Rule::KeepLatest => {
+                let body = json!({ "checkpoints": surplus, "head": thread.head.as_str(), "by": "retention" });
+                let audit = vec![self.entry(&thread.id, "thread.pruned", request.now_ms, body)];
+                store.retain(&thread.id, thread.epoch, &keep, audit).await.map(Pruned::Trimmed)
+            }
             Rule::Delete if request.dry_run => Ok(Pruned::Deleted(surplus)),
             Rule::Delete => {
                 let body = json!({ "head": thread.head.as_str(), "by": "retention" });

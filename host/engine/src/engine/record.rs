@@ -3,10 +3,10 @@
 use holdpoint_graph::actor::Actor;
 use holdpoint_graph::ids::ThreadId;
 use holdpoint_graph::nodes::Answer;
-use holdpoint_store::{Added, AuditEntry, Proceedings, QuestionRecord, RunStatus, RunUpdate, Snapshot, Vote};
+use holdpoint_store::{Added, AuditEntry, Proceedings, QuestionRecord, RunStatus, RunUpdate, Vote};
 use serde_json::{Map, Value, json};
 
-use super::{Engine, Turn, all_questions};
+use super::{Engine, Turn};
 use crate::approvals::decide::{self, Outcome};
 use crate::error::Error;
 
@@ -31,21 +31,13 @@ impl Engine {
         AuditEntry { thread: Some(thread.clone()), tenant, at_ms, actor, kind, body: object(body) }
     }
 
-    /// Entries for the questions of a thread that end without an answer.
-    pub(super) fn superseded(&self, snapshot: &Snapshot, at_ms: u64) -> impl Iterator<Item = AuditEntry> {
-        let pending = all_questions(snapshot).into_iter();
-        pending.filter(|question| question.status == holdpoint_store::QuestionStatus::Pending).map(move |question| {
-            let body = json!({ "question": question.id.as_str(), "node": question.node.as_str() });
-            self.entry(&snapshot.thread.id, "question.superseded", at_ms, body)
-        })
-    }
-
-    /// The update that begins the stored run of the call; none when there is none, or it has begun.
-    pub(super) fn begins(&self) -> Vec<RunUpdate> {
-        let turn = self.options.run.iter().filter(|turn| !turn.begun);
+    /// The update of the stored run of the call, if there is one. It begins it; one that has begun stays as it is, and the commit is refused when it
+    /// is over by now: nothing runs any more under a run that somebody ended.
+    pub(super) fn turn(&self) -> Vec<RunUpdate> {
+        let turn = self.options.run.iter();
         turn.map(|turn| RunUpdate {
             run: turn.run.clone(),
-            from: RunStatus::Pending,
+            from: if turn.begun { RunStatus::Running } else { RunStatus::Pending },
             to: RunStatus::Running,
             error: None,
         })
@@ -71,6 +63,7 @@ pub(crate) fn decided(question: &QuestionRecord, answer: &Answer, proceedings: &
         })),
         "asked_at_ms": question.asked_at_ms,
         "deadline_at_ms": question.deadline_at_ms,
+        "break_glass": proceedings.votes.last().is_some_and(|vote| vote.break_glass),
     })
 }
 
@@ -97,13 +90,20 @@ pub(crate) fn vote_body(vote: &Vote) -> Value {
         "verdict": vote.verdict.name(),
         "reason": vote.reason,
         "digest": vote.digest.as_str(),
+        "break_glass": vote.break_glass,
         "at_ms": vote.at_ms,
     })
 }
 
 /// Somebody who may answer since the question was asked.
 pub(crate) fn added(added: &Added) -> Value {
-    json!({ "to": added.to, "on_behalf_of": added.on_behalf_of, "until_ms": added.until_ms, "at_ms": added.at_ms })
+    json!({
+        "to": added.to,
+        "on_behalf_of": added.on_behalf_of,
+        "until_ms": added.until_ms,
+        "reason": added.reason,
+        "at_ms": added.at_ms,
+    })
 }
 
 /// What somebody wanted who may not.

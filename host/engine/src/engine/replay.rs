@@ -3,12 +3,11 @@
 use holdpoint_graph::ids::{CheckpointId, ThreadId};
 use holdpoint_graph::nodes::Command;
 use holdpoint_graph::state::Patch;
-use holdpoint_store::{
-    CheckpointRecord, Commit, NewCheckpoint, Settlement, Snapshot, Source, TaskRecord, ThreadStatus, Trigger,
-};
+use holdpoint_store::{CheckpointRecord, Commit, NewCheckpoint, Snapshot, Source, TaskRecord, ThreadStatus, Trigger};
 use serde_json::json;
 
-use super::{Engine, entropy, is_in_doubt, pending_ids};
+use super::ending::Ending;
+use super::{Engine, entropy, is_in_doubt};
 use crate::apply;
 use crate::error::Error;
 use crate::frame::pause_record;
@@ -36,19 +35,20 @@ impl Engine {
         self.check_idle(&head)?;
         let now_ms = self.inner.clock.now_ms();
         let (checkpoints, tasks) = self.branch(&version, &head, &base, now_ms)?;
-        let pending = pending_ids(&head);
+        let ended = self.end_questions(&head, Ending::Superseded, now_ms);
         let replayed = self.entry(thread, "thread.replayed", now_ms, json!({ "from": from.as_str() }));
         let commit = Commit {
-            settlements: pending.iter().map(|question| Settlement::Supersede { question: question.clone() }).collect(),
+            settlements: ended.settlements,
+            operations: ended.operations,
             head: checkpoints.last().map(|checkpoint| checkpoint.record.id.clone()),
             graph: (head.thread.graph != version.digest).then(|| version.digest.clone()),
             checkpoints,
             tasks,
-            audit: self.superseded(&head, now_ms).chain([replayed]).collect(),
+            audit: ended.audit.into_iter().chain([replayed]).collect(),
             ..self.claiming(&head.thread, now_ms)
         };
-        if let Err(error) = self.inner.store.commit(commit).await {
-            return Err(self.lost(thread, error, &pending).await?);
+        if let Err(error) = self.inner.commit(commit).await {
+            return Err(self.lost(thread, error, &ended.questions).await?);
         }
         let claimed = self.snapshot(thread).await?;
         self.drive_at(claimed, version, head.thread.epoch.next()).await

@@ -123,7 +123,12 @@ impl Engine {
     /// The first of the thread's operations whose outcome is unknown, wherever it was begun: in a subgraph, in one that keeps nothing, or by a worker
     /// that died before it could record its task.
     pub(super) async fn in_doubt(&self, thread: &ThreadId) -> Result<Option<OperationId>, Error> {
-        let open = OperationFilter { thread: Some(thread.clone()), open: true, id: None, limit: usize::MAX };
+        let open = OperationFilter {
+            thread: Some(thread.clone()),
+            open: true,
+            limit: usize::MAX,
+            ..OperationFilter::default()
+        };
         let found = self.inner.store.find_operations(&open).await?;
         Ok(found.into_iter().find(is_unsettled).map(|record| record.key.id))
     }

@@ -140,7 +140,7 @@ impl Engine {
             tasks: vec![record],
             ..self.claiming(&snapshot.thread, now_ms)
         };
-        self.inner.store.commit(commit).await?;
+        self.inner.commit(commit).await?;
         self.drive_claimed(&snapshot, version).await
     }
 
@@ -167,7 +167,7 @@ impl Engine {
                 return Ok(snapshot);
             }
             let commit = Commit { settlements, ..self.claiming(&snapshot.thread, self.inner.clock.now_ms()) };
-            self.inner.store.commit(commit).await?;
+            self.inner.commit(commit).await?;
             self.drive_claimed(&snapshot, version).await?;
         }
     }

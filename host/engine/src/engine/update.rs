@@ -4,16 +4,28 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use holdpoint_graph::ids::{CheckpointId, Epoch, ThreadId};
-use holdpoint_store::{AuditEntry, Claim, Commit, Expect, Settlement, Snapshot, ThreadStatus};
+use holdpoint_store::{AuditEntry, Claim, Commit, Expect, RunUpdate, Snapshot, ThreadStatus};
 use serde_json::{Map, json};
 
+use super::ending::Ending;
 use super::replay::given_input;
-use super::{Deployment, Engine, entropy, pending_ids};
+use super::{Deployment, Engine, entropy};
 use crate::error::Error;
 use crate::plan::Records;
 use crate::update::{self, AsNode, Base, Made, Update};
 use crate::version::Version;
 use crate::view::{self, ThreadView};
+
+/// What has to hold for a thread to be taken back, and what is written with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TakeBack {
+    /// The thread's epoch when it was looked at: nothing is written when somebody has advanced it since.
+    pub epoch: Epoch,
+    /// Stored runs that are changed in the same commit, or nothing is.
+    pub runs: Vec<RunUpdate>,
+    /// The thread is left running and nobody's, for whoever continues such threads, instead of paused.
+    pub goes_on: bool,
+}
 
 impl Base {
     /// A thread's head: what is recorded of its tasks counts.
@@ -37,7 +49,8 @@ impl Base {
 impl Engine {
     /// Writes updates into a thread's state, superstep by superstep, from its head or on a new branch from another of its checkpoints, all of them
     /// or none (R44–R51). The thread then is paused where the last one leads, or done when nothing runs there. Questions that were pending are
-    /// superseded: they are asked anew when the thread goes on.
+    /// superseded: they are asked anew when the thread goes on. An update that speaks for the end ([`AsNode::End`]) dismisses them: they are
+    /// cancelled.
     ///
     /// # Errors
     /// [`Error::ThreadNotFound`], [`Error::CheckpointNotFound`], [`Error::InSubgraph`], [`Error::UnknownNode`], [`Error::AmbiguousUpdate`],
@@ -49,8 +62,33 @@ impl Engine {
         at: Option<&CheckpointId>,
         supersteps: &[Vec<Update>],
     ) -> Result<ThreadView, Error> {
+        let ending = if dismisses(supersteps) { Ending::Cancelled } else { Ending::Superseded };
+        self.write_updates(thread, at, supersteps, ending, None).await
+    }
+
+    /// Takes a thread back to one of its checkpoints, on a new branch, as if what came after it had not been asked for: pending questions are
+    /// cancelled. Does not drive it.
+    ///
+    /// # Errors
+    /// As [`Engine::update`]; [`Error::TakenOver`] when the thread has another epoch than `back` says.
+    pub async fn take_back(&self, thread: &ThreadId, to: &CheckpointId, back: TakeBack) -> Result<ThreadView, Error> {
+        let copy = Update { as_node: Some(AsNode::Copy), ..Update::default() };
+        self.write_updates(thread, Some(to), &[vec![copy]], Ending::Cancelled, Some(back)).await
+    }
+
+    async fn write_updates(
+        &self,
+        thread: &ThreadId,
+        at: Option<&CheckpointId>,
+        supersteps: &[Vec<Update>],
+        ending: Ending,
+        back: Option<TakeBack>,
+    ) -> Result<ThreadView, Error> {
         let head = self.snapshot(thread).await?;
         self.check_idle(&head)?;
+        if back.as_ref().is_some_and(|back| back.epoch != head.thread.epoch) {
+            return Err(Error::TakenOver(thread.clone()));
+        }
         let (base, recorded) = match at {
             Some(at) if *at != head.checkpoint.id => {
                 let base = self.base(thread, at).await?;
@@ -68,23 +106,29 @@ impl Engine {
         made.tasks.retain(|task| {
             recorded.iter().all(|known| (&known.checkpoint, &known.path) != (&task.checkpoint, &task.path))
         });
-        let pending = pending_ids(&head);
-        let status = if end.checkpoint.next.is_empty() { ThreadStatus::Done } else { ThreadStatus::Interrupted };
+        let ended = self.end_questions(&head, ending, now_ms);
+        let status = match &back {
+            _ if end.checkpoint.next.is_empty() => ThreadStatus::Done,
+            Some(back) if back.goes_on => ThreadStatus::Running,
+            _ => ThreadStatus::Interrupted,
+        };
         let updated = self.update_entry(thread, at, &end.checkpoint.id, supersteps, now_ms);
         let claim = Claim { owner: self.inner.owners.own_name().to_owned(), lease_until_ms: now_ms };
         let commit = Commit {
             // Raises the epoch, so that of two updates one wins; the claim ends with the commit, because the thread does not run.
             claim: Some(claim),
-            settlements: pending.iter().map(|question| Settlement::Supersede { question: question.clone() }).collect(),
+            settlements: ended.settlements,
+            operations: ended.operations,
+            runs: back.map(|back| back.runs).unwrap_or_default(),
             head: Some(end.checkpoint.id.clone()),
             graph: (head.thread.graph != version.digest).then(|| version.digest.clone()),
             checkpoints: made.checkpoints,
             tasks: made.tasks,
-            audit: self.superseded(&head, now_ms).chain([updated]).collect(),
+            audit: ended.audit.into_iter().chain([updated]).collect(),
             ..Commit::new(thread.clone(), Expect::Epoch(head.thread.epoch), status, now_ms)
         };
-        if let Err(error) = self.inner.store.commit(commit).await {
-            return Err(self.lost(thread, error, &pending).await?);
+        if let Err(error) = self.inner.commit(commit).await {
+            return Err(self.lost(thread, error, &ended.questions).await?);
         }
         Ok(view::thread_view(&self.snapshot(thread).await?, Some(&version), self.now_ms()))
     }
@@ -166,9 +210,7 @@ impl Engine {
         let channels: BTreeSet<&String> =
             updates.filter_map(|update| update.values.as_ref()).flat_map(Map::keys).collect();
         let body = json!({ "at": at.map(CheckpointId::as_str), "checkpoint": to.as_str(), "channels": channels });
-        // Whoever speaks for the end lets nothing of it run any more, and nobody answer what it asked.
-        let dismissed = supersteps.iter().flatten().any(|update| update.as_node == Some(AsNode::End));
-        let kind = if dismissed { "thread.dismissed" } else { "thread.updated" };
+        let kind = if dismisses(supersteps) { "thread.dismissed" } else { "thread.updated" };
         self.entry(thread, kind, now_ms, body)
     }
 
@@ -211,4 +253,9 @@ impl Engine {
         }
         Ok((all, current))
     }
+}
+
+/// Whoever speaks for the end lets nothing of it run any more, and nobody answer what it asked.
+fn dismisses(supersteps: &[Vec<Update>]) -> bool {
+    supersteps.iter().flatten().any(|update| update.as_node == Some(AsNode::End))
 }

@@ -21,6 +21,7 @@ use crate::ledger::Ledger;
 use crate::plan::{self, PlannedTask, Records};
 use crate::subgraph;
 use crate::task::{Assignment, Claimed, Context};
+use crate::timings::Timer;
 use crate::version::Version;
 
 const RECURSION_LIMIT: &str = "HP0420";
@@ -220,6 +221,7 @@ impl Step<'_> {
             options: RunOptions::default(),
             requester: None,
             directory: Arc::new(NoDirectory),
+            timer: Timer::default(),
         };
         let context =
             Context { claimed: Arc::new(claimed), version, namespace: self.checkpoint.namespace.clone(), keeps: true };

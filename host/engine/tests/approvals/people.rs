@@ -128,7 +128,7 @@ async fn a_question_is_handed_on_with_an_end() {
     let delegated = desk.audit().await.into_iter().find(|record| record.kind == "question.delegated").unwrap();
     assert_eq!(
         delegated.body["delegation"],
-        json!({ "to": "user:carl", "on_behalf_of": "user:ana", "until_ms": end, "at_ms": end - 1000 })
+        json!({ "to": "user:carl", "on_behalf_of": "user:ana", "until_ms": end, "reason": "on leave", "at_ms": end - 1000 })
     );
 }
 

@@ -209,6 +209,7 @@ async fn a_question_whose_policy_cannot_be_read_lets_nobody_answer() {
             message: None,
             digest: question.payload_digest.clone(),
             on_behalf_of: None,
+            break_glass: false,
         };
         let refused = holdpoint_engine::approvals::decide::decide(&question, &person("user:ana", &[]), &word, 0);
         assert_eq!(code(refused), "HP0909", "{policy}");

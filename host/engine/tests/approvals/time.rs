@@ -81,7 +81,7 @@ async fn reminders_and_the_ladder_come_in_their_time() {
         (10, &["approval.reminded 1 user:ana"]),
         (14, &[]),
         (15, &["approval.escalated 1 group:leads"]),
-        (60, &["approval.reminded 2 user:ana"]),
+        (60, &["approval.reminded 2 user:ana,group:leads"]),
         (119, &[]),
         (120, &["approval.escalated 2 user:boss"]),
     ];
@@ -102,7 +102,7 @@ async fn reminders_and_the_ladder_come_in_their_time() {
     }
     assert_eq!(desk.world.nodes.started("gate"), 1, "the thread slept");
     desk.decide("user:boss", Verdict::Accept).await.unwrap();
-    assert_eq!(desk.told.take(), ["approval.decided 0 user:ana"]);
+    assert_eq!(desk.told.take(), ["approval.decided 0 user:ana,group:leads,user:boss"]);
     desk.world.advance_ms(1000 * MINUTE_MS);
     assert_eq!(desk.engine.monitor(10).await.unwrap().looked_at, 0, "what is decided is never due");
     let kinds = desk.kinds().await;
@@ -130,7 +130,7 @@ async fn what_was_missed_is_caught_up_once() {
     let report = desk.engine.monitor(10).await.unwrap();
     assert_eq!((report.reminded, report.escalated, report.expired), (0, 0, 1));
     assert_eq!(report.threads, [thread()]);
-    assert_eq!(desk.told.take(), ["approval.expired 0 user:ana"]);
+    assert_eq!(desk.told.take(), ["approval.expired 0 user:ana,group:leads,user:boss"]);
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ const CHOICES: [(&str, &str); 6] = [
     ("delegate", "delegate"),
 ];
 
+/// How much is at stake.
+const RISKS: [((), &str); 3] = [((), "low"), ((), "medium"), ((), "high")];
+
 impl Reader<'_> {
     /// `reads` are the channels that the node is given; none means all.
     pub(super) fn interrupt(
@@ -27,7 +30,7 @@ impl Reader<'_> {
         member: &Member,
         reads: Option<&[ChannelName]>,
     ) -> Option<InterruptPolicy> {
-        const KEYS: [&str; 11] = [
+        const KEYS: [&str; 14] = [
             "deadline",
             "on_timeout",
             "answer_schema",
@@ -39,6 +42,9 @@ impl Reader<'_> {
             "remind",
             "escalate",
             "notify",
+            "risk",
+            "step_up",
+            "break_glass",
         ];
         let members = self.table(&member.item, path)?;
         self.check_keys(members, path, &KEYS);
@@ -65,9 +71,14 @@ impl Reader<'_> {
                 }
                 "remind" => self.remind(&path, &member.item),
                 "escalate" => self.escalate(&path, &member.item),
+                "risk" => {
+                    self.one_of(&path, &member.item, &RISKS);
+                }
+                "step_up" => self.step_up(&path, &member.item),
                 _ => {}
             }
         }
+        self.flag(path, members, "break_glass");
         self.check_reachable(path, members, quorum);
         Some(InterruptPolicy { answer_schema, deadline, policy: members_to_json(members, &["answer_schema"]) })
     }
@@ -143,6 +154,25 @@ impl Reader<'_> {
                 self.sink.report(Code::Value, after.offset, message, "put the reminders in order of time");
             }
             previous_ms = after_ms;
+        }
+    }
+
+    /// How long ago whoever answers may have signed in: a duration, or a table that also says how.
+    fn step_up(&mut self, path: &str, item: &Item) {
+        let Data::Table(members) = &item.data else {
+            self.duration_ms(path, item, 1);
+            return;
+        };
+        self.check_keys(members, path, &["within", "acr"]);
+        if let Some(within) = self.required(members, path, "within", item.offset) {
+            self.duration_ms(&join(path, "within"), &within.item, 1);
+        }
+        let Some(acr) = find(members, "acr") else { return };
+        let path = join(path, "acr");
+        let names = self.labels(&path, &acr.item);
+        if names.is_empty() && matches!(&acr.item.data, Data::Array(items) if items.is_empty()) {
+            let message = format!("`{path}` names no way to sign in");
+            self.sink.report(Code::Value, acr.item.offset, message, "name one, or leave it out");
         }
     }
 

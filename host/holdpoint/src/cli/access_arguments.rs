@@ -99,6 +99,10 @@ pub struct DecideArguments {
     /// In whose place, where somebody handed it on to you.
     #[arg(long, value_name = "NAME")]
     pub on_behalf_of: Option<String>,
+    /// Decide alone, whoever may answer, however many it takes and whose doing is asked about, where the question's policy says
+    /// `break_glass = true`. Needs --message; marked on the record and in what people are told. On a server it is for administrators.
+    #[arg(long, requires = "message")]
+    pub break_glass: bool,
     /// Decide only, and leave it to others to continue the thread: a server on the same store, or `holdpoint resume`.
     #[arg(long)]
     pub no_run: bool,

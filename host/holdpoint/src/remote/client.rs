@@ -212,7 +212,8 @@ impl Server {
         };
         let cure = told["cure"].as_str().unwrap_or(match status {
             401 => "give an API key in HOLDPOINT_API_KEY; `holdpoint keys create` makes one on the server's machine",
-            413 => "send less, or raise `body_bytes_max` in the server's [server] table",
+            // Of a server before it said so itself, or of what lies between.
+            413 => "send less, or raise `component_bytes_max` in the server's [server] table",
             _ => "mend the request and send it again",
         });
         let exit = if matches!(status, 429 | 500..) { EXIT_FAILED } else { EXIT_INVALID };

@@ -109,13 +109,15 @@ impl Console for HostConsole {
         tracing::info!(command = id, actor = served.principal.actor.id, what = name(&arguments), "a command begins");
         let console = self.clone();
         let of = id.clone();
+        // The files stay until the command has ended.
+        let upload = request.place;
         // On a task of its own: it goes on when its caller has gone.
         tokio::spawn(async move {
             let exit = end(Arc::clone(&served), arguments).await;
             console.running().commands.remove(&of);
             tracing::info!(command = of, exit, "a command has ended");
             served.output.tell(Output::Exit(exit));
-            drop(place);
+            drop((place, upload));
         });
         Ok(RunningCommand { id, output: reader })
     }

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `state`, `history`, `threads list`, `threads show`, `verify`, `export`, `operations list`, `operations show`, `graph list`, `graph show`, `approvals list`, `approvals show`, `audit` with `--thread` | viewer |
 //! | `run`, `resume`, `replay`, `fork`, `update`, `copy`, `threads migrate`, `threads delete`, `operations resolve`, `operations deliver`, `graph check` | operator |
-//! | `approvals` but for list and show, as far as the question's policy lets them | approver |
-//! | `keys`, `audit`, `graph deploy`, `db prune`; `run` and `threads migrate` with a graph file, which brings code and grants along | admin |
+//! | `approvals` but for list and show, as far as the question's policy lets them, without `--break-glass` | approver |
+//! | `keys`, `audit`, `graph deploy`, `db prune`; `run` and `threads migrate` with a graph file, which brings code and grants along; `--break-glass` | admin |
 //!
 //! All others are refused. Threads of other tenants are not there for any of them.
 
@@ -53,13 +53,19 @@ pub(super) fn role(command: &Command, sent: bool) -> Option<Role> {
         Command::Approvals(approvals) => match &approvals.command {
             None | Some(ApprovalsCommand::List { .. } | ApprovalsCommand::Show { .. }) => Role::Viewer,
             Some(
-                ApprovalsCommand::Accept(_)
-                | ApprovalsCommand::Edit(_)
-                | ApprovalsCommand::Respond(_)
-                | ApprovalsCommand::Reject(_)
-                | ApprovalsCommand::Ignore(_)
-                | ApprovalsCommand::Delegate { .. },
-            ) => Role::Approver,
+                ApprovalsCommand::Accept(decision)
+                | ApprovalsCommand::Edit(decision)
+                | ApprovalsCommand::Respond(decision)
+                | ApprovalsCommand::Reject(decision)
+                | ApprovalsCommand::Ignore(decision),
+            ) => {
+                if decision.break_glass {
+                    Role::Admin
+                } else {
+                    Role::Approver
+                }
+            }
+            Some(ApprovalsCommand::Delegate { .. }) => Role::Approver,
         },
         Command::Audit(audit) => match &audit.command {
             // A file of the server is nobody's to name.

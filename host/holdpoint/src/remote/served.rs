@@ -62,7 +62,7 @@ impl Served {
         if own.actor.basis != Basis::Asserted || given == Principal::default() {
             return own;
         }
-        Principal { actor: Actor::asserted(given.actor.id), groups: &own.groups | &given.groups, tenant: own.tenant }
+        Principal { actor: Actor::asserted(given.actor.id), groups: &own.groups | &given.groups, ..own }
     }
 
     /// The name on the record: another than the caller's own counts only where nothing proves that one either.

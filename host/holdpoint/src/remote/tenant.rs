@@ -3,7 +3,7 @@
 //! What belongs to a thread of another tenant is not there: reads find nothing, lists pass over it, writes are refused. So nothing above the store
 //! can forget to check, and the check is made on the very record that is acted on. Graphs, components and cached results are everybody's.
 //!
-//! Two reads are not confined. An operation is found by its whole key, whoever performed it: the engine has to know what became of what a thread waits
+//! Sessions are not a tenant's: one is found by its secret alone. Two reads are not confined either. An operation is found by its whole key, whoever performed it: the engine has to know what became of what a thread waits
 //! for, and nobody comes by a key but through [`Journal::find_operations`] and their own threads. The head of the audit trail is one for all.
 
 use std::collections::BTreeSet;
@@ -16,10 +16,10 @@ use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 use holdpoint_store::{
     Access, ApiKeyRecord, Approvals, AuditEntry, AuditFilter, AuditRecord, AuditTrail, ChainHead, Changed, Commit,
-    Content, EntryFilter, Error, Expect, HistoryFilter, Journal, LinkRecord, OperationFilter, Outline, QuestionChange,
-    QuestionCounts, QuestionFilter, QuestionRecord, ReplyRecord, RunFilter, RunRecord, RunUpdate, Runs, Snapshot,
-    Statistics, Store, ThreadEntry, ThreadFilter, ThreadQuestion, ThreadRecord, ThreadSummary, VersionKind,
-    VersionRecord,
+    Content, EntryFilter, Error, Expect, HistoryFilter, Journal, LinkRecord, OperationCounts, OperationFilter, Outline,
+    QuestionChange, QuestionCounts, QuestionFilter, QuestionRecord, ReplyRecord, RunCancel, RunFilter, RunRecord,
+    RunUpdate, Runs, SessionRecord, Snapshot, Statistics, Store, ThreadBytes, ThreadEntry, ThreadExpiry, ThreadFilter,
+    ThreadQuestion, ThreadRecord, ThreadSummary, VersionKind, VersionRecord,
 };
 use serde_json::{Map, Value};
 
@@ -94,17 +94,12 @@ impl Journal for TenantStore {
     }
 
     async fn find_operations(&self, filter: &OperationFilter) -> Result<Vec<OperationRecord>, Error> {
-        // A filter cannot pass over some and go on: as many more are read as it takes.
-        let mut wider = OperationFilter { limit: filter.limit.max(PAGE), ..filter.clone() };
-        loop {
-            let found = self.inner.find_operations(&wider).await?;
-            let is_all = found.len() < wider.limit;
-            let mut own = self.own_operations(found).await?;
-            if is_all || own.len() >= filter.limit {
-                own.truncate(filter.limit);
-                return Ok(own);
+        match self.wanted(filter.tenant.as_ref()) {
+            Some(tenant) => {
+                let own = OperationFilter { tenant: Some(tenant), ..filter.clone() };
+                self.inner.find_operations(&own).await
             }
-            wider.limit = wider.limit.saturating_mul(4);
+            None => Ok(Vec::new()),
         }
     }
 
@@ -182,9 +177,26 @@ impl Store for TenantStore {
         if self.owns(thread).await? { self.inner.outline(thread).await } else { Ok(Vec::new()) }
     }
 
-    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error> {
+    async fn retain(
+        &self,
+        thread: &ThreadId,
+        epoch: Epoch,
+        keep: &[CheckpointId],
+        audit: Vec<AuditEntry>,
+    ) -> Result<u64, Error> {
         self.check(thread).await?;
-        self.inner.retain(thread, epoch, keep).await
+        self.inner.retain(thread, epoch, keep, audit).await
+    }
+
+    async fn thread_bytes(&self, thread: &ThreadId) -> Result<ThreadBytes, Error> {
+        if self.owns(thread).await? { self.inner.thread_bytes(thread).await } else { Ok(ThreadBytes::default()) }
+    }
+
+    async fn count_operations(&self, tenant: Option<&Tenant>) -> Result<OperationCounts, Error> {
+        match self.wanted(tenant) {
+            Some(tenant) => self.inner.count_operations(Some(&tenant)).await,
+            None => Ok(OperationCounts::default()),
+        }
     }
 
     async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error> {
@@ -280,9 +292,26 @@ impl Runs for TenantStore {
         thread: &ThreadId,
         metadata: Map<String, Value>,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<ThreadEntry, Error> {
         self.check(thread).await?;
-        self.inner.merge_metadata(thread, metadata, at_ms).await
+        self.inner.merge_metadata(thread, metadata, at_ms, audit).await
+    }
+
+    async fn set_expiry(
+        &self,
+        thread: &ThreadId,
+        expiry: Option<ThreadExpiry>,
+        at_ms: u64,
+        audit: Vec<AuditEntry>,
+    ) -> Result<ThreadEntry, Error> {
+        self.check(thread).await?;
+        self.inner.set_expiry(thread, expiry, at_ms, audit).await
+    }
+
+    async fn due_entries(&self, now_ms: u64, limit: usize) -> Result<Vec<ThreadEntry>, Error> {
+        let found = self.inner.due_entries(now_ms, limit).await?;
+        Ok(found.into_iter().filter(|entry| entry.tenant == self.tenant).collect())
     }
 
     async fn entry(&self, thread: &ThreadId) -> Result<Option<ThreadSummary>, Error> {
@@ -334,6 +363,24 @@ impl Runs for TenantStore {
             return Err(Error::RunChanged { run: update.run, found: "unknown" });
         }
         self.inner.update_run(update, at_ms, audit).await
+    }
+
+    async fn request_cancel(
+        &self,
+        run: &RunId,
+        cancel: RunCancel,
+        at_ms: u64,
+        audit: Vec<AuditEntry>,
+    ) -> Result<(), Error> {
+        if self.own_run(run).await?.is_none() {
+            return Err(Error::RunChanged { run: run.clone(), found: "unknown" });
+        }
+        self.inner.request_cancel(run, cancel, at_ms, audit).await
+    }
+
+    async fn cancel_requests(&self, limit: usize) -> Result<Vec<RunRecord>, Error> {
+        let found = self.inner.cancel_requests(limit).await?;
+        Ok(found.into_iter().filter(|run| run.tenant == self.tenant).collect())
     }
 
     async fn delete_run(&self, run: &RunId) -> Result<bool, Error> {
@@ -400,5 +447,21 @@ impl Access for TenantStore {
             Some(link) if self.owns(&link.thread).await? => Ok(Some(link)),
             _ => Ok(None),
         }
+    }
+
+    async fn put_session(&self, session: SessionRecord) -> Result<(), Error> {
+        self.inner.put_session(session).await
+    }
+
+    async fn session(&self, digest: &Digest) -> Result<Option<SessionRecord>, Error> {
+        self.inner.session(digest).await
+    }
+
+    async fn delete_session(&self, digest: &Digest) -> Result<bool, Error> {
+        self.inner.delete_session(digest).await
+    }
+
+    async fn clear_sessions(&self, now_ms: u64) -> Result<u64, Error> {
+        self.inner.clear_sessions(now_ms).await
     }
 }

@@ -5,13 +5,21 @@
 //! public_url = "https://approvals.example"   # where people reach it, for links
 //! cors_origins = ["https://app.example"]     # origins that browsers may call from; default any, without cookies
 //! body_bytes_max = 8388608
+//! component_bytes_max = 134217728            # of the requests that bring components: `POST /graphs`, and the command line's commands
+//! body_timeout = "30s"                       # how long a request's body may take to arrive
+//! write_timeout = "60s"                      # how long a client may take nothing of what it is sent
 //! connections_max = 4096
 //! requests_per_second_max = 200              # of one caller, on average
 //! runs_max = 64                              # threads that are advanced at once
+//! tick = "1s"                                # how often the worker looks for what nobody tells it
 //! heartbeat = "5s"                           # how often a stream says that it is alive
 //! drain = "30s"                              # how long a stop waits for runs
 //! loopback_trusted = true                    # callers on this machine need no key; false by default where `public_url` is elsewhere
 //! tenant = "default"
+//!
+//! [server.threads]
+//! ttl = "720h"                              # how long a thread stays after it was last used; for good when left out
+//! ttl_strategy = "delete"                    # or "keep_latest": only its older checkpoints go
 //!
 //! [server.oidc]
 //! issuer = "https://id.example"
@@ -28,12 +36,15 @@ use holdpoint_effects::configuration::{ConfigurationProblem, Server};
 use holdpoint_graph::ids::Tenant;
 use holdpoint_server::Settings;
 use holdpoint_server::caller::Role;
-use holdpoint_server::settings::Oidc;
+use holdpoint_server::settings::{Oidc, ThreadTtl};
+use holdpoint_store::ExpiryRule;
 use serde_json::Value;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "cors_origins",
     "body_bytes_max",
+    "component_bytes_max",
+    "write_timeout",
     "connections_max",
     "requests_per_second_max",
     "runs_max",
@@ -53,9 +64,11 @@ const OIDC_KEYS: [&str; 6] = ["issuer", "audience", "groups_claim", "tenant_clai
 pub fn settings(table: &Server) -> Result<Settings, Vec<ConfigurationProblem>> {
     let mut reader = Reader { table, problems: Vec::new() };
     let mut settings = Settings { public_url: table.public_url().map(str::to_owned), ..Settings::default() };
-    reader.problems.extend(table.unknown_keys("", &[&KEYS[..], &["oidc"]].concat()));
+    reader.problems.extend(table.unknown_keys("", &[&KEYS[..], &["oidc", "threads"]].concat()));
     reader.texts("cors_origins", &mut settings.cors_origins);
     reader.number("body_bytes_max", &mut settings.body_bytes_max);
+    reader.number("component_bytes_max", &mut settings.component_bytes_max);
+    reader.duration("write_timeout", &mut settings.write_timeout);
     reader.number("connections_max", &mut settings.connections_max);
     reader.number("requests_per_second_max", &mut settings.requests_per_second_max);
     reader.number("runs_max", &mut settings.runs_max);
@@ -69,6 +82,7 @@ pub fn settings(table: &Server) -> Result<Settings, Vec<ConfigurationProblem>> {
     // unless the operator says so.
     settings.loopback_trusted = table.public_url().is_none_or(is_loopback);
     reader.read("loopback_trusted", "true or false", Value::as_bool, &mut settings.loopback_trusted);
+    settings.thread_ttl = reader.thread_ttl();
     settings.oidc = reader.oidc();
     if reader.problems.is_empty() { Ok(settings) } else { Err(reader.problems) }
 }
@@ -119,6 +133,21 @@ impl Reader<'_> {
     fn duration(&mut self, path: &str, target: &mut Duration) {
         let duration = |value: &Value| duration_ms(value.as_str()?).map(Duration::from_millis);
         self.read(path, "a duration such as \"500ms\", \"30s\" or \"5m\"", duration, target);
+    }
+
+    fn thread_ttl(&mut self) -> Option<ThreadTtl> {
+        let table = self.table.get("threads")?;
+        if !table.is_object() {
+            self.report("threads", "a table");
+            return None;
+        }
+        self.problems.extend(self.table.unknown_keys("threads", &["ttl", "ttl_strategy"]));
+        let (mut ttl, mut rule) = (Duration::ZERO, ExpiryRule::Delete);
+        self.duration("threads.ttl", &mut ttl);
+        let strategy = |value: &Value| ExpiryRule::parse(value.as_str()?);
+        self.read("threads.ttl_strategy", "\"delete\" or \"keep_latest\"", strategy, &mut rule);
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        (ttl_ms > 0).then_some(ThreadTtl { ttl_ms, rule })
     }
 
     fn oidc(&mut self) -> Option<Oidc> {
@@ -215,6 +244,28 @@ mod tests {
         assert_eq!((oidc.issuer.as_str(), oidc.groups_claim.as_str()), ("https://id.example", "groups"));
         assert_eq!(oidc.roles, [("admin".to_owned(), "platform".to_owned())]);
         assert!(read("").expect("nothing is fine").oidc.is_none());
+    }
+
+    #[test]
+    fn threads_stay_unless_it_is_said_otherwise() {
+        let ttl = |text: &str| read(text).unwrap_or_else(|problems| panic!("{problems:?}")).thread_ttl;
+        assert_eq!(ttl("[server]\n"), None);
+        assert_eq!(ttl("[server.threads]\n"), None);
+        let days = ThreadTtl { ttl_ms: 30 * 86_400_000, rule: ExpiryRule::Delete };
+        assert_eq!(ttl("[server.threads]\nttl = \"720h\"\n"), Some(days));
+        let latest = ThreadTtl { ttl_ms: 60_000, rule: ExpiryRule::KeepLatest };
+        assert_eq!(ttl("[server.threads]\nttl = \"1m\"\nttl_strategy = \"keep_latest\"\n"), Some(latest));
+        for wrong in ["ttl = 5", "ttl = \"0s\"", "ttl_strategy = \"explode\"", "days = 3"] {
+            assert!(read(&format!("[server.threads]\n{wrong}\n")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_key_has_its_line_on_the_page() {
+        let page = include_str!("../serving.md");
+        for key in KEYS.iter().chain(&OIDC_KEYS).chain(&["ttl", "ttl_strategy"]) {
+            assert!(page.contains(&format!("\n{key} = ")), "{key}");
+        }
     }
 
     #[test]

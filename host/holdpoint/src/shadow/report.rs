@@ -164,7 +164,7 @@ impl Differences {
 }
 
 /// Questions only in the one and only in the other. The host's own are left out: on a branch that performs nothing they are not asked. One that
-/// was superseded need not be asked again.
+/// was superseded or cancelled need not be asked again.
 fn questions(recorded: &[QuestionRecord], now: &[QuestionRecord]) -> (Vec<Asked>, Vec<Asked>) {
     let key = |question: &QuestionRecord| (question.node.clone(), question.payload_digest.clone());
     let mut left = BTreeMap::<_, usize>::new();
@@ -183,7 +183,7 @@ fn questions(recorded: &[QuestionRecord], now: &[QuestionRecord]) -> (Vec<Asked>
     for question in recorded.iter().rev().filter(|question| !is_hosts(question)) {
         if let Some(count) = left.get_mut(&key(question)).filter(|count| **count > 0) {
             *count -= 1;
-            if question.status != QuestionStatus::Superseded {
+            if !matches!(question.status, QuestionStatus::Superseded | QuestionStatus::Cancelled) {
                 no_longer.push(shown(question));
             }
         }

@@ -123,9 +123,11 @@ pub(super) async fn caller(store: &dyn Store, digest: &Digest, now_ms: u64) -> R
             actor: Actor { id: format!("key:{}", key.name), basis: Basis::ApiKey },
             groups: key.groups.into_iter().collect(),
             tenant: key.tenant,
+            authenticated: None,
         },
         role: key.roles.iter().filter_map(|role| Role::parse(role)).max(),
         by_cookie: false,
+        page: None,
     }))
 }
 

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::middleware::holder;
 use super::origin::Source;
-use super::sessions::{self, COOKIE, LASTS_MS};
+use super::sessions::{self, COOKIE, LASTS_MS, PAGE_COOKIE};
 use super::unknown;
 use crate::context::Context;
 use crate::problem::Problem;
@@ -52,17 +52,17 @@ async fn login(
     };
     tracing::info!(actor = holder.caller.principal.actor.id, "signed in");
     let ends_at_ms = holder.expires_at_ms.unwrap_or(u64::MAX).min(now_ms.saturating_add(LASTS_MS));
-    let id = context.identity().sessions().begin(holder.basis, ends_at_ms, now_ms);
+    let id = sessions::begin(&**context.store(), &holder.basis, ends_at_ms, now_ms).await?;
     let seconds = ends_at_ms.saturating_sub(now_ms) / 1000;
-    Ok(with_cookie(Redirect::to("/inbox"), &cookie(&context, &id, seconds)))
+    Ok(with_cookie(Redirect::to("/inbox"), &cookie(&context, COOKIE, &id, Some(seconds))))
 }
 
 async fn logout(State(context): State<Context>, parts: Parts) -> Result<Response, Problem> {
     check_own(&context, &parts)?;
-    if let Some(id) = sessions::cookie(&parts.headers) {
-        context.identity().sessions().end(id);
+    if let Some(id) = sessions::cookie(&parts.headers, COOKIE) {
+        sessions::end(&**context.store(), id).await?;
     }
-    Ok(with_cookie(Redirect::to(PATH), &cookie(&context, "", 0)))
+    Ok(with_cookie(Redirect::to(PATH), &cookie(&context, COOKIE, "", Some(0))))
 }
 
 fn check_own(context: &Context, parts: &Parts) -> Result<(), Problem> {
@@ -75,12 +75,19 @@ fn check_own(context: &Context, parts: &Parts) -> Result<(), Problem> {
 }
 
 /// Nothing but our own pages sends it, no script reads it, and behind https it never travels in the clear.
-fn cookie(context: &Context, id: &str, seconds: u64) -> String {
+/// Without `seconds` it lasts as long as the browser is open.
+fn cookie(context: &Context, name: &str, id: &str, seconds: Option<u64>) -> String {
     let secure = match &context.settings().public_url {
         Some(url) if url.starts_with("https://") => "; Secure",
         _ => "",
     };
-    format!("{COOKIE}={id}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    let lasts = seconds.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
+    format!("{name}={id}; Path=/{lasts}; HttpOnly; SameSite=Strict{secure}")
+}
+
+/// The cookie that the pages of a caller without a session are bound to.
+pub(super) fn page_cookie(context: &Context, secret: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(&cookie(context, PAGE_COOKIE, secret, None)).ok()
 }
 
 fn with_cookie(response: Redirect, cookie: &str) -> Response {

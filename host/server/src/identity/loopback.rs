@@ -50,9 +50,10 @@ pub(super) fn caller(parts: &Parts, peer: Option<SocketAddr>, settings: &Setting
     let groups = text(&parts.headers, "x-holdpoint-groups").map_or(Some(BTreeSet::new()), groups_of)?;
     let tenant = settings.tenant.clone();
     Some(Caller {
-        principal: Principal { actor: Actor::asserted(name), groups, tenant },
+        principal: Principal { actor: Actor::asserted(name), groups, tenant, authenticated: None },
         role: Some(Role::Admin),
         by_cookie: false,
+        page: None,
     })
 }
 

@@ -11,14 +11,16 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::origin::Source;
 use super::sessions::{self, Basis};
-use super::{keys, loopback, unknown};
-use crate::caller::Caller;
+use super::{keys, login, loopback, unknown};
+use crate::caller::{Caller, PageToken};
 use crate::context::Context;
 use crate::problem::Problem;
 
 /// What anybody may ask for.
-const OPEN: [&str; 6] =
-    ["/ok", "/info", "/openapi.json", super::login::PATH, super::login::LOGOUT, super::login::STYLE];
+const OPEN: [&str; 6] = ["/ok", "/info", "/openapi.json", login::PATH, login::LOGOUT, login::STYLE];
+
+/// Shortest secret of ours in a cookie: one that somebody made up is no secret.
+const SECRET_LENGTH_MIN: usize = 32;
 
 /// What begins so shows whom it is meant for by itself: approval links.
 const OPEN_BELOW: &str = "/links/";
@@ -28,13 +30,23 @@ pub(crate) async fn identify(State(context): State<Context>, request: Request, n
     let (mut parts, body) = request.into_parts();
     match admit(&context, &parts).await {
         Ok(caller) => {
-            if let Some(caller) = caller {
+            let mut fresh = None;
+            if let Some(mut caller) = caller {
+                if caller.page.is_none() && is_page(&parts) {
+                    let secret = keys::secret();
+                    caller.page = Some(PageToken::of(secret.as_bytes()));
+                    fresh = login::page_cookie(&context, &secret);
+                }
                 parts.extensions.insert(caller);
             }
-            next.run(Request::from_parts(parts, body)).await
+            let mut response = next.run(Request::from_parts(parts, body)).await;
+            if let Some(cookie) = fresh {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            response
         }
         Err(problem) if problem.status == StatusCode::UNAUTHORIZED && asks_for_page(&parts) => {
-            Redirect::to(super::login::PATH).into_response()
+            Redirect::to(login::PATH).into_response()
         }
         Err(problem) => problem.into_response(),
     }
@@ -63,15 +75,20 @@ async fn admit(context: &Context, parts: &Parts) -> Result<Option<Caller>, Probl
 async fn find(context: &Context, parts: &Parts, peer: Option<SocketAddr>) -> Result<Option<Caller>, Problem> {
     let now_ms = context.now_ms();
     if let Some(credential) = keys::credential(&parts.headers) {
-        return Ok(holder(context, credential, now_ms).await?.map(|holder| holder.caller));
+        let page = PageToken::of(credential);
+        let holder = holder(context, credential, now_ms).await?;
+        return Ok(holder.map(|holder| Caller { page: Some(page), ..holder.caller }));
     }
-    if let Some(cookie) = sessions::cookie(&parts.headers)
+    if let Some(cookie) = sessions::cookie(&parts.headers, sessions::COOKIE)
         && let Some(caller) = of_session(context, cookie, now_ms).await?
     {
         check_source(context, parts)?;
         return Ok(Some(caller));
     }
-    Ok(loopback::caller(parts, peer, context.settings()))
+    let page =
+        sessions::cookie(&parts.headers, sessions::PAGE_COOKIE).filter(|secret| secret.len() >= SECRET_LENGTH_MIN);
+    let page = page.map(|secret| PageToken::of(secret.as_bytes()));
+    Ok(loopback::caller(parts, peer, context.settings()).map(|caller| Caller { page, ..caller }))
 }
 
 /// The holder of an API key or token.
@@ -101,12 +118,13 @@ pub(super) async fn holder(context: &Context, credential: &[u8], now_ms: u64) ->
 }
 
 async fn of_session(context: &Context, cookie: &str, now_ms: u64) -> Result<Option<Caller>, Problem> {
-    let caller = match context.identity().sessions().find(cookie, now_ms) {
+    let caller = match sessions::find(&**context.store(), cookie, now_ms).await? {
         Some(Basis::Key(digest)) => keys::caller(&**context.store(), &digest, now_ms).await?,
         Some(Basis::Token(caller)) => Some(*caller),
         None => None,
     };
-    Ok(caller.map(|caller| Caller { by_cookie: true, ..caller }))
+    let page = Some(PageToken::of(cookie.as_bytes()));
+    Ok(caller.map(|caller| Caller { by_cookie: true, page, ..caller }))
 }
 
 /// What a cookie proves is enough to look; to change something, the request has to come from our own page.
@@ -135,12 +153,16 @@ fn is_open(path: &str) -> bool {
     OPEN.contains(&path) || path.starts_with(OPEN_BELOW)
 }
 
+/// A page of the inbox is opened.
+fn is_page(parts: &Parts) -> bool {
+    let path = parts.uri.path();
+    parts.method == Method::GET && (path == "/inbox" || path.starts_with("/inbox/"))
+}
+
 /// A browser that opens a page: it is sent to sign in.
 fn asks_for_page(parts: &Parts) -> bool {
     let accepts = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let path = parts.uri.path();
-    parts.method == Method::GET
-        && (path == "/inbox" || path.starts_with("/inbox/"))
+    is_page(parts)
         && accepts.is_some_and(|accepts| accepts.contains("text/html"))
         && keys::credential(&parts.headers).is_none()
 }

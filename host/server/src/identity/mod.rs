@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! * `middleware`: finds out who sent a request, before any handler runs.
-//! * [`keys`]: API keys. `tokens`: tokens of an identity provider; `jwks`: its keys. `sessions`: browsers that signed in, and their pages' tokens.
+//! * [`keys`]: API keys. `tokens`: tokens of an identity provider; `jwks`: its keys. `sessions`: browsers that signed in.
 //! * `loopback`: who needs no key. `origin`: which page of a browser a request comes from.
 //! * `login`: the page to sign in.
 //! * `rate`: how often somebody may ask.
@@ -38,7 +38,6 @@ pub(crate) use login::routes;
 pub(crate) use middleware::identify;
 
 use rate::Rates;
-use sessions::Sessions;
 use tokens::Tokens;
 
 /// Finds out who sent a request. Cheap to clone.
@@ -47,7 +46,6 @@ pub struct Identity(Arc<Inner>);
 
 struct Inner {
     tokens: Option<Tokens>,
-    sessions: Sessions,
     rates: Rates,
 }
 
@@ -56,7 +54,6 @@ impl Identity {
         let settings = &parts.settings;
         Self(Arc::new(Inner {
             tokens: settings.oidc.clone().map(|oidc| Tokens::new(oidc, settings.tenant.clone())),
-            sessions: Sessions::new(),
             rates: Rates::new(settings.requests_per_second_max),
         }))
     }
@@ -65,17 +62,13 @@ impl Identity {
         self.0.tokens.as_ref()
     }
 
-    fn sessions(&self) -> &Sessions {
-        &self.0.sessions
-    }
-
     fn rates(&self) -> &Rates {
         &self.0.rates
     }
 
-    /// What a page gives to its forms, and they give back: no other site knows it. The same for all pages of a caller while the process lives.
+    /// What a page gives to its forms, and they give back ([`crate::caller::PageToken`]); nothing for a caller without pages.
     pub fn csrf_token(&self, caller: &Caller) -> String {
-        self.0.sessions.page_token(&caller.principal)
+        caller.page.as_ref().map(|page| page.as_str().to_owned()).unwrap_or_default()
     }
 
     /// Checks what a form gave back.
@@ -83,7 +76,7 @@ impl Identity {
     /// # Errors
     /// 403 `HP0805`.
     pub fn check_csrf(&self, caller: &Caller, given: &str) -> Result<(), Problem> {
-        if self.0.sessions.is_page_token(&caller.principal, given) {
+        if caller.page.as_ref().is_some_and(|page| page.is(given)) {
             return Ok(());
         }
         let detail = "the form does not come from a page of this server, or the page is too old";

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use axum::http::StatusCode;
-use holdpoint_engine::Principal;
+use holdpoint_engine::{Authentication, Principal};
 use holdpoint_graph::actor::{Actor, Basis};
 use holdpoint_graph::ids::Tenant;
 use jsonwebtoken::{Algorithm, Validation};
@@ -98,9 +98,23 @@ impl Tokens {
         let given = self.oidc.roles.iter().filter(|(_, group)| groups.contains(group));
         let role = given.filter_map(|(role, _)| Role::parse(role)).max();
         let actor = Actor { id: format!("user:{subject}"), basis: Basis::Token };
-        let caller = Caller { principal: Principal { actor, groups, tenant }, role, by_cookie: false };
+        let authenticated = authentication(claims, now_ms);
+        let caller = Caller {
+            principal: Principal { actor, groups, tenant, authenticated },
+            role,
+            by_cookie: false,
+            page: None,
+        };
         Some(Bearer { caller, expires_at_ms })
     }
+}
+
+/// When the subject signed in, which is not when the token was issued: a provider goes on issuing tokens to whoever signed in once.
+fn authentication(claims: &Map<String, Value>, now_ms: u64) -> Option<Authentication> {
+    let at_ms = time_ms(claims.get("auth_time")?)?;
+    let acr = claims.get("acr").and_then(Value::as_str).filter(|acr| acr.len() <= SUBJECT_BYTES_MAX);
+    // What is yet to come is no sign-in.
+    (at_ms <= now_ms.saturating_add(LEEWAY_MS)).then(|| Authentication { at_ms, acr: acr.map(str::to_owned) })
 }
 
 /// A number of seconds since 1970, as milliseconds.

@@ -14,10 +14,11 @@ use serde_json::Value;
 
 use super::page::{Page, Place, moment, value};
 use super::text::{is_suspicious, text};
-use super::waiting::{due, title};
+use super::waiting::{due, risk, title};
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::problem::Problem;
+use crate::resources::approvals::require_role;
 
 /// `GET /inbox/approvals/{id}`.
 pub(super) async fn show(
@@ -31,11 +32,14 @@ pub(super) async fn show(
     let ahead = ahead(&context, &approval).await;
     let before = context.store().operations(&approval.thread).await?;
     let token = context.identity().csrf_token(&caller);
-    let suspicious = has_suspicious(&approval.payload);
+    let past = super::past::read(&context, &approval).await?;
+    let edit = approval.edit();
+    let suspicious = has_suspicious(&approval.payload)
+        || approval.proposal.as_ref().is_some_and(|proposal| has_suspicious(&proposal.value));
     let content = html! {
         h1 { (title(&approval)) }
         p {
-            span.tag.(colour(approval.status)) { (approval.status.name().replace('_', " ")) } " "
+            (status(&approval)) (risk(&approval)) " "
             (due(&approval, now_ms))
             span.faint { " · asked " (moment(approval.asked_at_ms, now_ms)) " by node " (text(approval.node.as_str())) " of "
                 a href=(super::thread::address(&approval.thread)) { "thread " (text(approval.thread.as_str())) } }
@@ -52,6 +56,10 @@ pub(super) async fn show(
                     h2 id="asked" { "What is asked" }
                     p.faint { "written by the node " (text(approval.node.as_str())) ", not by Holdpoint" }
                     (value(&approval.payload))
+                    @if let Some(edit) = &edit {
+                        h2 { "What was changed" @if let Some(proposal) = &approval.proposal { " by " (text(&proposal.by.id)) } }
+                        (super::diff::table(edit))
+                    }
                     @if let Some(proposal) = &approval.proposal {
                         h2 { "As edited by " (text(&proposal.by.id)) }
                         (value(&proposal.value))
@@ -71,9 +79,14 @@ pub(super) async fn show(
                         (super::thread::operations(&before, now_ms))
                     }
                 }
+                section.card {
+                    h2 { "History" }
+                    (super::past::list(&past, now_ms))
+                }
             }
             div {
-                (decision(&approval, &token))
+                (decision(&approval, &token, now_ms))
+                @if approval.break_glass && caller.require(Role::Admin).is_ok() { (alone(&approval, &token)) }
                 section.card {
                     h2 { "Votes" }
                     (meter(&approval, now_ms))
@@ -82,7 +95,13 @@ pub(super) async fn show(
                         dd { @if approval.assignees.is_empty() { "everybody with the role approver" } @else { (text(&approval.assignees.join(", "))) } }
                         @for added in &approval.added {
                             dt { "also" }
-                            dd { (text(&added.to)) @if let Some(by) = &added.on_behalf_of { " for " (text(by)) } ", since " (moment(added.at_ms, now_ms)) }
+                            dd { (text(&added.to)) @if let Some(by) = &added.on_behalf_of { " for " (text(by)) } ", since " (moment(added.at_ms, now_ms))
+                                @if let Some(until_ms) = added.until_ms { ", until " (moment(until_ms, now_ms)) }
+                                @if let Some(reason) = &added.reason { ": " (text(reason)) } }
+                        }
+                        @for step in approval.ladder.iter().skip(approval.added.iter().filter(|added| added.on_behalf_of.is_none()).count()) {
+                            dt { "later also" }
+                            dd { (text(&step.to.iter().map(|person| person.label.as_str()).collect::<Vec<_>>().join(", "))) " " (moment(approval.asked_at_ms.saturating_add(step.after_ms), now_ms)) }
                         }
                         @if let Some(distinct) = &approval.distinct_from { dt { "may not answer" } dd { (text(distinct)) } }
                     }
@@ -103,6 +122,11 @@ pub(super) struct Given {
     reason: String,
     #[serde(default)]
     value: String,
+    #[serde(default)]
+    confirm: String,
+    /// `yes` for a word that decides alone.
+    #[serde(default)]
+    break_glass: String,
 }
 
 /// `POST /inbox/approvals/{id}`.
@@ -121,10 +145,13 @@ pub(super) async fn decide(
 
 async fn try_decide(context: &Context, caller: &Caller, id: &str, given: Given) -> Result<Decided, Problem> {
     context.identity().check_csrf(caller, &given.csrf)?;
-    caller.require(Role::Approver)?;
     let approval = find(context, caller, id).await?;
+    let break_glass = given.break_glass == "yes";
+    let (what, role) = if break_glass { ("answer (break-glass)", Role::Admin) } else { ("answer", Role::Approver) };
+    require_role(context, caller, &approval, what, role).await?;
     let verdict = Verdict::parse(&given.verdict).filter(|verdict| *verdict != Verdict::Expired);
     let verdict = verdict.ok_or_else(|| Problem::invalid("HP0813", format!("{:?} is not a verdict", given.verdict)))?;
+    super::confirm::check(&approval, verdict, &given.confirm)?;
     let digest = Digest::parse(given.digest).map_err(|error| Problem::invalid("HP0813", error.to_string()))?;
     let written = Some(given.value).filter(|text| !text.trim().is_empty() && verdict != Verdict::Reject);
     let args: Option<Value> = match written.as_deref().map(serde_json::from_str) {
@@ -142,12 +169,8 @@ async fn try_decide(context: &Context, caller: &Caller, id: &str, given: Given) 
         Verdict::Edit | Verdict::Respond => (None, args),
         _ => (None, None),
     };
-    let decision = Decision { value, args, message, ..Decision::new(verdict, digest) };
-    let decided = context.engine(caller).decide(&approval.id, decision).await?;
-    if decided.woken {
-        context.runs().wake(&approval.thread);
-    }
-    Ok(decided)
+    let decision = Decision { value, args, message, break_glass, ..Decision::new(verdict, digest) };
+    Ok(context.runs().decide(&caller.principal, &approval.thread, &approval.id, decision).await?)
 }
 
 /// A question of the caller's tenant.
@@ -158,17 +181,64 @@ async fn find(context: &Context, caller: &Caller, id: &str) -> Result<Approval, 
     if approval.tenant == caller.principal.tenant { Ok(approval) } else { Err(not_found()) }
 }
 
-fn decision(approval: &Approval, token: &str) -> Markup {
+/// Where a question stands.
+pub(super) fn status(approval: &Approval) -> Markup {
+    html! {
+        span.tag.(colour(approval.status)) { (approval.status.name().replace('_', " ")) }
+        @if approval.broken_glass { " " span.tag.bad { "break-glass" } }
+    }
+}
+
+/// The form of an administrator's word that decides alone.
+fn alone(approval: &Approval, token: &str) -> Markup {
+    let may = |verdict: Verdict| approval.allowed.contains(&verdict.name());
+    html! {
+        section.card {
+            details {
+                summary { "Break glass: decide alone" }
+                p { "Passes over who may answer, how many it takes and who asked for it. It is on the record and everybody concerned is told." }
+                form.decide method="post" action=(format!("/inbox/approvals/{}", approval.id)) {
+                    input type="hidden" name="csrf" value=(token);
+                    input type="hidden" name="digest" value=(approval.digest.as_str());
+                    input type="hidden" name="break_glass" value="yes";
+                    label for="why" { "Why you decide alone (required)" }
+                    input type="text" id="why" name="reason" maxlength="2000" autocomplete="off" required;
+                    @if let Some((name, word)) = super::confirm::wanted(approval) {
+                        label for="alone-confirm" { "To go ahead, type " (text(&word)) " (" (name) ")" }
+                        input type="text" id="alone-confirm" name="confirm" maxlength="100" autocomplete="off" spellcheck="false";
+                    }
+                    div.buttons {
+                        @if may(Verdict::Reject) { button.bad name="verdict" value="reject" { "Reject alone" } }
+                        @if may(Verdict::Accept) { button.bad name="verdict" value="accept" { "Accept alone" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn decision(approval: &Approval, token: &str, now_ms: u64) -> Markup {
     if let Some(answer) = &approval.answer {
         return html! {
             section.card {
                 h2 { "Decided" }
-                p { span.tag.(colour(approval.status)) { (approval.status.name()) } " by " (text(&answer.answered_by)) }
+                p { (status(approval)) " by " (text(&answer.answered_by)) " " (moment(answer.answered_at_ms, now_ms)) }
                 (value(&answer.value))
             }
         };
     }
+    if let Some(withdrawn) = &approval.withdrawn {
+        return html! {
+            section.card {
+                h2 { "Cancelled" }
+                p { "by " (text(&withdrawn.by.id)) " " (moment(withdrawn.at_ms, now_ms)) ": nobody is to answer any more." }
+            }
+        };
+    }
     let why_not = match &approval.eligibility {
+        Eligibility::Own | Eligibility::OnBehalfOf(_) if approval.must_sign_in => {
+            Some("This question wants a fresh sign-in with your identity provider: sign in anew, then answer.")
+        }
         Eligibility::Own | Eligibility::OnBehalfOf(_) => None,
         Eligibility::NotNamed => Some("You are not among those who may answer."),
         Eligibility::Distinct => Some("You asked for this yourself: somebody else has to decide."),
@@ -181,6 +251,7 @@ fn decision(approval: &Approval, token: &str) -> Markup {
     let may = |verdict: Verdict| approval.allowed.contains(&verdict.name());
     let changed = approval.actions.first().map_or(&approval.payload, |action| &action.args);
     let changed = serde_json::to_string_pretty(changed).unwrap_or_default();
+    let quick = super::confirm::wanted(approval).is_none();
     html! {
         section.card {
             h2 { "Decision" }
@@ -191,6 +262,7 @@ fn decision(approval: &Approval, token: &str) -> Markup {
                 label for="reason" { "Reason" @if !approval.reason_required_on.is_empty() {
                     " (required to " (approval.reason_required_on.iter().map(|verdict| verdict.name()).collect::<Vec<_>>().join(", ")) ")" } }
                 input type="text" id="reason" name="reason" maxlength="2000" autocomplete="off";
+                (super::confirm::field(approval))
                 @if may(Verdict::Edit) || may(Verdict::Respond) {
                     details {
                         summary { "Change it, or answer with something else" }
@@ -203,7 +275,8 @@ fn decision(approval: &Approval, token: &str) -> Markup {
                     }
                 }
                 div.buttons {
-                    @if may(Verdict::Accept) { button.good name="verdict" value="accept" accesskey="a" { "Accept" } }
+                    // Where much is at stake no key goes ahead by itself.
+                    @if may(Verdict::Accept) { button.good name="verdict" value="accept" accesskey=[quick.then_some("a")] { "Accept" } }
                     @if may(Verdict::Reject) { button.bad name="verdict" value="reject" accesskey="r" { "Reject" } }
                     @if may(Verdict::Ignore) { button name="verdict" value="ignore" { "Dismiss" } }
                 }
@@ -270,7 +343,7 @@ fn colour(status: ApprovalStatus) -> &'static str {
         ApprovalStatus::Approved | ApprovalStatus::Edited | ApprovalStatus::Responded => "good",
         ApprovalStatus::Rejected | ApprovalStatus::Expired => "bad",
         ApprovalStatus::Pending | ApprovalStatus::PartiallyApproved => "warn",
-        ApprovalStatus::Ignored | ApprovalStatus::Superseded => "plain",
+        ApprovalStatus::Ignored | ApprovalStatus::Superseded | ApprovalStatus::Cancelled => "plain",
     }
 }
 

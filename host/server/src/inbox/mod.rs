@@ -2,13 +2,17 @@
 //!
 //! # Layout
 //!
-//! * `waiting`: everything that needs a person. `approval`: one question, and its decision. `doubt`: operations without an outcome.
+//! * `waiting`: everything that needs a person. `approval`: one question, and its decision; `diff`: what was edited; `confirm`: what is to be typed
+//!   where much is at stake; `past`: what was said and done about it. `doubt`: operations without an outcome.
 //! * `thread`: threads, and one of them with its graph and its branches. `audit`: the record.
 //! * `page`: the frame of every page. `picture`: a graph as SVG. `text`: text that others wrote, made safe to judge.
 
 mod approval;
 mod audit;
+pub(crate) mod confirm;
+mod diff;
 mod doubt;
+mod past;
 mod thread;
 mod waiting;
 

@@ -90,6 +90,23 @@ pub(super) fn moment(at_ms: u64, now_ms: u64) -> Markup {
     html! { time datetime=(exact) title=(exact) { (shown) } }
 }
 
+/// How much time is left until a moment to come, in its two largest units.
+pub(super) fn left(at_ms: u64, now_ms: u64) -> Markup {
+    let exact = exact(at_ms);
+    let shown = two_units(at_ms.saturating_sub(now_ms));
+    html! { time datetime=(exact) title=(exact) { (shown) " left" } }
+}
+
+fn two_units(span_ms: u64) -> String {
+    let seconds = span_ms / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
 /// A moment as the standard writes it.
 pub(super) fn exact(at_ms: u64) -> String {
     let time = i64::try_from(at_ms).ok().and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok());
@@ -147,6 +164,21 @@ mod tests {
         }
         assert!(moment(5_000, 2_000).into_string().contains("in 3 s"));
         assert!(moment(2_000, 5_000).into_string().contains("3 s ago"));
+    }
+
+    #[test]
+    fn what_is_left() {
+        for (span_ms, shown) in [
+            (999, "0 s"),
+            (59_000, "59 s"),
+            (61_000, "1 min 1 s"),
+            (3_600_000, "1 h 0 min"),
+            (86_399_000, "23 h 59 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(two_units(span_ms), shown);
+        }
+        assert!(left(5_000, 9_000).into_string().contains("0 s left"));
     }
 
     #[test]

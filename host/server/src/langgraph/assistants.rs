@@ -86,6 +86,11 @@ impl Deployed {
         }
     }
 
+    /// As an assistant of its newest version.
+    pub(super) fn newest_assistant(&self) -> Assistant {
+        self.assistant(self.newest())
+    }
+
     fn newest(&self) -> &VersionRecord {
         self.versions.first().expect("invariant: a deployed graph has a version")
     }
@@ -107,6 +112,12 @@ pub(crate) struct Assistant {
     updated_at: String,
     version: u64,
     description: Option<String>,
+}
+
+impl Assistant {
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
 }
 
 /// Which assistants.
@@ -206,7 +217,7 @@ pub(crate) async fn get(
 ) -> Result<Json<Assistant>, Problem> {
     caller.require(Role::Viewer)?;
     let deployed = by_id(&context, &assistant).await?;
-    Ok(Json(deployed.assistant(deployed.newest())))
+    Ok(Json(deployed.newest_assistant()))
 }
 
 /// Lists an assistant's versions, newest first.
@@ -384,7 +395,11 @@ pub(crate) async fn all(context: &Context) -> Result<Vec<Deployed>, Problem> {
     Ok(by_name.into_iter().map(|(name, versions)| Deployed { name, versions }).collect())
 }
 
-async fn by_id(context: &Context, text: &str) -> Result<Deployed, Problem> {
+/// A deployed graph by its assistant's id.
+///
+/// # Errors
+/// 422 `HP0827` for what is no UUID, 404 for one that is no assistant's.
+pub(super) async fn by_id(context: &Context, text: &str) -> Result<Deployed, Problem> {
     let Some(canonical) = ids::canonical_uuid(text) else { return Err(ids::not_a_uuid("assistant")) };
     let found = all(context).await?.into_iter().find(|deployed| deployed.is_id(&canonical));
     found.ok_or_else(|| not_found(text))

@@ -16,7 +16,7 @@ use crate::body::{Body, Segments, from_members};
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::problem::Problem;
-use crate::runs::{self, CreateRun, Frame, FrameKind};
+use crate::runs::{self, CHANNEL_MODES, CreateRun, Frame, FrameKind, Texts};
 
 /// Commands and events.
 pub(crate) fn routes() -> OpenApiRouter<Context> {
@@ -124,6 +124,7 @@ async fn start(
 ) -> Result<(ThreadId, Value), Problem> {
     let mut asked: CreateRun = from_members(params)?;
     asked.if_not_exists = Some("create".to_owned());
+    asked.stream_mode.get_or_insert_with(every_channel);
     let thread = match ids::thread(context, caller, thread).await {
         Ok(summary) => summary.entry.thread,
         Err(problem) if problem.code == "HP0810" => ids::new_thread(Some(thread))?,
@@ -132,6 +133,11 @@ async fn start(
     let (run, _) = context.runs().accept(caller, Some(&thread), asked).await?;
     context.runs().feed(&thread).commanded(&run.id);
     Ok((thread, json!({ "run_id": run.id.as_str() })))
+}
+
+/// Who watches says what to see when they begin to, and may do so after the run has begun.
+fn every_channel() -> Texts {
+    Texts::Several(CHANNEL_MODES.map(str::to_owned).into())
 }
 
 async fn respond(
@@ -171,6 +177,7 @@ async fn respond(
         command: Some(runs::Command { resume: Some(Value::Object(answers)), update: asked.update, goto: asked.goto }),
         config: asked.config,
         metadata: asked.metadata,
+        stream_mode: Some(every_channel()),
         ..CreateRun::default()
     };
     let thread = summary.entry.thread;
@@ -265,6 +272,7 @@ impl EventLens {
             | FrameKind::MessageMetadata
             | FrameKind::MessagePartial
             | FrameKind::MessageComplete
+            | FrameKind::StateUpdate
             | FrameKind::Failed
             | FrameKind::Ended => return None,
         };

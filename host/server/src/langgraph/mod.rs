@@ -2,8 +2,9 @@
 //!
 //! # Layout
 //!
-//! * `info`: what this server is. `assistants`: deployed graphs, as clients know them; `drawing`: their pictures.
+//! * `info`: what this server is. `assistants`: deployed graphs, as clients know them; `drawing`: their pictures. `fixed`: what cannot be changed here.
 //! * `threads`: made, changed, copied, deleted; `search`: found, `extract`: with single values of theirs; `prune`: what they need not keep.
+//!   `ttl`: how long they stay. `storage`: what they take.
 //! * `state`: a thread's state, read and written; `history`: its checkpoints.
 //! * `runs`: what threads are asked to do; `stream`: what is told of it; `commands`: the same in the newer protocol.
 //! * `reading`: a thread and its state from one consistent read. `forms`: what is sent. `ids`: ids as clients send them.
@@ -12,12 +13,15 @@ mod info;
 
 mod assistants;
 mod drawing;
+mod fixed;
 
 mod threads;
 
 mod extract;
 mod prune;
 mod search;
+mod storage;
+mod ttl;
 
 mod history;
 mod state;
@@ -42,9 +46,11 @@ pub(crate) fn routes() -> OpenApiRouter<Context> {
     OpenApiRouter::new()
         .merge(info::routes())
         .merge(assistants::routes())
+        .merge(fixed::routes())
         .merge(threads::routes())
         .merge(search::routes())
         .merge(prune::routes())
+        .merge(storage::routes())
         .merge(state::routes())
         .merge(history::routes())
         .merge(runs::routes())

@@ -2,10 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use holdpoint_engine::prune::{self, Rule};
-use holdpoint_store::{Error as StoreError, OperationFilter, ThreadStatus, ThreadSummary};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,6 +12,7 @@ use crate::body::Body;
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::problem::Problem;
+use crate::runs::keep_latest;
 
 pub(super) fn routes() -> OpenApiRouter<Context> {
     OpenApiRouter::new().routes(routes!(prune_threads))
@@ -67,39 +65,15 @@ pub(crate) async fn prune_threads(
                 Err(problem) if problem.status.is_client_error() => false,
                 Err(problem) => return Err(problem),
             },
-            Strategy::KeepLatest => trim(&context, &caller, &summary).await?,
+            Strategy::KeepLatest => match summary.record.as_ref().filter(|_| summary.runs_open == 0) {
+                Some(record) => {
+                    let entry = |body| threads::entry(&context, &caller, &record.id, "thread.pruned", body);
+                    keep_latest(&**context.store(), record, entry).await?
+                }
+                None => false,
+            },
         };
         pruned_count += u64::from(pruned);
     }
     Ok(Json(Pruned { pruned_count }))
-}
-
-/// False for a thread that is not done, has an operation without an outcome, has nothing to lose, or changes meanwhile.
-async fn trim(context: &Context, caller: &Caller, summary: &ThreadSummary) -> Result<bool, Problem> {
-    let Some(record) = summary.record.as_ref().filter(|record| record.status == ThreadStatus::Done) else {
-        return Ok(false);
-    };
-    let store = context.store();
-    let open = OperationFilter { thread: Some(record.id.clone()), open: true, limit: 1, id: None };
-    if summary.runs_open > 0 || !store.find_operations(&open).await?.is_empty() {
-        return Ok(false);
-    }
-    let outline = store.outline(&record.id).await?;
-    let keep: Vec<_> = prune::kept(Rule::KeepLatest, &outline, &record.head).into_iter().collect();
-    if keep.len() >= outline.len() {
-        return Ok(false);
-    }
-    let removed = match store.retain(&record.id, record.epoch, &keep).await {
-        Ok(removed) => removed,
-        Err(StoreError::Fenced { .. } | StoreError::ThreadNotFound(_)) => return Ok(false),
-        // The thread may have changed between the two readings: then its epoch has, too.
-        Err(error @ StoreError::Invalid(_)) => match store.thread(&record.id).await? {
-            Some(now) if now.epoch == record.epoch => return Err(error.into()),
-            _ => return Ok(false),
-        },
-        Err(error) => return Err(error.into()),
-    };
-    let body = json!({ "checkpoints": removed, "head": record.head.as_str() });
-    store.put_audit(vec![threads::entry(context, caller, &record.id, "thread.pruned", body)]).await?;
-    Ok(true)
 }

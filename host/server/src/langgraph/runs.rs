@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_LOCATION, LOCATION};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use holdpoint_graph::ids::{RunId, ThreadId};
-use holdpoint_store::{RunFilter, RunRecord, RunStatus};
+use holdpoint_store::{RunCancel, RunFilter, RunRecord, RunStatus};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -18,7 +18,7 @@ use crate::body::{self, Body, BodyList, Parameters, Segments};
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::problem::Problem;
-use crate::runs::{CancelAction, CreateRun, OnDisconnect, RunRequest};
+use crate::runs::{CreateRun, OnDisconnect, RunRequest, cancel_action, needed_role};
 
 /// Runs that one request may start.
 const BATCH_MAX: usize = 100;
@@ -42,6 +42,31 @@ pub(crate) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(batch))
         .routes(routes!(cancel_many))
 }
+
+/// Why a run of a thread is not started.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "it is for the description alone")]
+enum NotStarted {
+    /// No such thread
+    #[response(status = 404)]
+    NoSuchThread,
+    /// Something stands in the way: another run, questions that wait, an answer that is none any more
+    #[response(status = 409)]
+    InTheWay,
+    /// The request is not acceptable
+    #[response(status = 422)]
+    NotAcceptable,
+}
+
+/// The request is not acceptable
+#[derive(utoipa::IntoResponses)]
+#[response(status = 422)]
+struct NotAcceptable;
+
+/// No such run
+#[derive(utoipa::IntoResponses)]
+#[response(status = 404)]
+struct NoSuchRun;
 
 /// LangGraph's `Run`.
 pub(crate) fn run_json(run: &RunRecord) -> Value {
@@ -71,9 +96,7 @@ pub(crate) fn run_json(run: &RunRecord) -> Value {
     params(("thread_id" = String, Path, description = "The thread")),
     responses(
         (status = 200, description = "The run, pending; `Content-Location` names it", body = Object),
-        (status = 404, description = "No such thread"),
-        (status = 409, description = "Something stands in the way: another run, questions that wait, an answer that is none any more"),
-        (status = 422, description = "The request is not acceptable"),
+        NotStarted,
     ),
 )]
 async fn create(
@@ -93,9 +116,7 @@ async fn create(
     params(("thread_id" = String, Path, description = "The thread")),
     responses(
         (status = 200, description = "The values; with `__interrupt__` where the thread waits, or `__error__` when the run failed", body = Object),
-        (status = 404, description = "No such thread"),
-        (status = 409, description = "Something stands in the way"),
-        (status = 422, description = "The request is not acceptable"),
+        NotStarted,
     ),
 )]
 async fn wait(
@@ -115,9 +136,7 @@ async fn wait(
     params(("thread_id" = String, Path, description = "The thread")),
     responses(
         (status = 200, description = "Server-sent events", content_type = "text/event-stream"),
-        (status = 404, description = "No such thread"),
-        (status = 409, description = "Something stands in the way"),
-        (status = 422, description = "The request is not acceptable"),
+        NotStarted,
     ),
 )]
 async fn create_and_stream(
@@ -135,7 +154,7 @@ async fn create_and_stream(
 #[utoipa::path(
     post, path = "/runs", tag = "stateless runs", request_body = CreateRun,
     responses((status = 200, description = "The run, pending; `Content-Location` names it and its thread", body = Object),
-        (status = 422, description = "The request is not acceptable")),
+        NotAcceptable),
 )]
 async fn create_stateless(
     State(context): State<Context>,
@@ -150,7 +169,7 @@ async fn create_stateless(
 #[utoipa::path(
     post, path = "/runs/wait", tag = "stateless runs", request_body = CreateRun,
     responses((status = 200, description = "As for a run of a thread", body = Object),
-        (status = 422, description = "The request is not acceptable")),
+        NotAcceptable),
 )]
 async fn wait_stateless(
     State(context): State<Context>,
@@ -165,7 +184,7 @@ async fn wait_stateless(
 #[utoipa::path(
     post, path = "/runs/stream", tag = "stateless runs", request_body = CreateRun,
     responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"),
-        (status = 422, description = "The request is not acceptable")),
+        NotAcceptable),
 )]
 async fn stream_stateless(
     State(context): State<Context>,
@@ -180,7 +199,7 @@ async fn stream_stateless(
 #[utoipa::path(
     post, path = "/runs/batch", tag = "stateless runs", request_body = Vec<CreateRun>,
     responses((status = 200, description = "The runs, pending", body = Vec<Object>),
-        (status = 422, description = "The request is not acceptable")),
+        NotAcceptable),
 )]
 async fn batch(
     State(context): State<Context>,
@@ -246,7 +265,7 @@ async fn list(
 #[utoipa::path(
     get, path = "/threads/{thread_id}/runs/{run_id}", tag = "runs",
     params(("thread_id" = String, Path, description = "The thread"), ("run_id" = String, Path, description = "The run")),
-    responses((status = 200, description = "The run", body = Object), (status = 404, description = "No such run")),
+    responses((status = 200, description = "The run", body = Object), NoSuchRun),
 )]
 async fn get(
     State(context): State<Context>,
@@ -261,7 +280,7 @@ async fn get(
 #[utoipa::path(
     delete, path = "/threads/{thread_id}/runs/{run_id}", tag = "runs",
     params(("thread_id" = String, Path, description = "The thread"), ("run_id" = String, Path, description = "The run")),
-    responses((status = 204, description = "It is gone"), (status = 404, description = "No such run"),
+    responses((status = 204, description = "It is gone"), NoSuchRun,
         (status = 409, description = "It is not over")),
 )]
 async fn delete(
@@ -287,7 +306,7 @@ async fn delete(
         ("run_id" = String, Path, description = "The run"),
         ("cancel_on_disconnect" = Option<bool>, Query, description = "Whether the run is cancelled when the caller goes away"),
     ),
-    responses((status = 200, description = "As the answer to `wait`", body = Object), (status = 404, description = "No such run")),
+    responses((status = 200, description = "As the answer to `wait`", body = Object), NoSuchRun),
 )]
 async fn join(
     State(context): State<Context>,
@@ -312,7 +331,7 @@ async fn join(
         ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen; `-1` is none"),
     ),
     responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"),
-        (status = 404, description = "No such run")),
+        NoSuchRun),
 )]
 async fn join_stream(
     State(context): State<Context>,
@@ -344,9 +363,9 @@ async fn join_stream(
         ("action" = Option<String>, Query, description = "`interrupt` (default) or `rollback`"),
     ),
     responses(
-        (status = 200, description = "It stops at the end of its superstep; with `wait`, it has stopped", body = Object),
+        (status = 200, description = "It stops at the end of its superstep, whichever host executes it; with `wait`, it has stopped", body = Object),
         (status = 404, description = "No such run, or it is over"),
-        (status = 409, description = "Another host executes it, or it could not be rolled back"),
+        (status = 409, description = "It could not be rolled back; it has stopped"),
     ),
 )]
 async fn cancel(
@@ -361,6 +380,8 @@ async fn cancel(
     let run = find(&context, &caller, &thread, &run).await?;
     let feed = context.runs().feed(&run.thread);
     let mut watcher = feed.watch(feed.newest());
+    // Where another host executes it, the worker looks for its end.
+    feed.expect(&run.id);
     if !context.runs().cancel(&run, action, &caller.principal.actor).await? {
         return Err(none_to_cancel());
     }
@@ -389,8 +410,7 @@ struct CancelMany {
 #[utoipa::path(
     post, path = "/runs/cancel", tag = "runs", request_body = CancelMany,
     params(("action" = Option<String>, Query, description = "`interrupt` (default) or `rollback`")),
-    responses((status = 204, description = "They stop"), (status = 404, description = "None is open"),
-        (status = 422, description = "The request is not acceptable")),
+    responses((status = 204, description = "They stop"), (status = 404, description = "None is open"), NotAcceptable),
 )]
 async fn cancel_many(
     State(context): State<Context>,
@@ -436,9 +456,9 @@ fn none_to_cancel() -> Problem {
     Problem::not_found("HP0842", "No matching runs to cancel. Please verify the thread ID and run ID are valid.")
 }
 
-fn action(parameters: &Parameters) -> Result<CancelAction, Problem> {
+fn action(parameters: &Parameters) -> Result<RunCancel, Problem> {
     let text = parameters.text("action");
-    CancelAction::parse(text).ok_or_else(|| {
+    cancel_action(text).ok_or_else(|| {
         Problem::invalid(
             "HP0821",
             format!("`action`: {:?} is neither interrupt nor rollback", text.unwrap_or_default()),
@@ -476,6 +496,8 @@ fn streaming(context: &Context, caller: &Caller, run: &RunRecord, request: &RunR
 
 /// The thread of a new run. Threads are made under UUIDs only; others can be named where they exist.
 async fn thread_for(context: &Context, caller: &Caller, text: &str, asked: &CreateRun) -> Result<ThreadId, Problem> {
+    // Who may not is told nothing of what is there.
+    caller.require(needed_role(asked))?;
     let creates = asked.if_not_exists.as_deref() == Some("create");
     match ids::thread(context, caller, text).await {
         Ok(summary) => Ok(summary.entry.thread),

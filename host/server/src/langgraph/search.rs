@@ -24,6 +24,9 @@ use crate::problem::Problem;
 /// Threads that are looked at together where the store cannot tell which of them are meant.
 const BATCH: usize = 500;
 
+/// Threads whose values are read for one search: no index tells what a thread holds.
+const READ_MAX: u64 = 10_000;
+
 /// The largest page.
 pub(super) const PAGE_MAX: usize = 1000;
 
@@ -57,7 +60,7 @@ pub(crate) struct ThreadQuery {
     /// Only those whose metadata contains this.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
-    /// Only those whose values contain this.
+    /// Only those whose values contain this. Refused where more than 10000 threads would have to be read for it: name more of the others then.
     #[schema(value_type = Option<Object>)]
     values: Option<Map<String, Value>>,
     /// Only those in this status.
@@ -315,11 +318,37 @@ impl Search {
         offset: usize,
         limit: usize,
     ) -> Result<(Vec<ThreadSummary>, u64), Problem> {
-        let total = context.store().count_entries(filter).await?;
-        if limit == 0 || offset as u64 >= total {
-            return Ok((Vec::new(), total));
+        let found = match limit {
+            0 => Vec::new(),
+            limit => context.store().entries(&EntryFilter { limit, offset, ..filter.clone() }).await?,
+        };
+        // A page that is not full is the last one: what comes before it is known to be there, and need not be counted.
+        let total = match found.len() {
+            0 if offset > 0 || limit == 0 => context.store().count_entries(filter).await?,
+            some if some < limit => (offset + some) as u64,
+            _ => context.store().count_entries(filter).await?,
+        };
+        Ok((found, total))
+    }
+
+    /// Refuses to read the values of more threads than one request may cost.
+    ///
+    /// # Errors
+    /// 422 `HP0849`.
+    async fn check_extent(&self, context: &Context, filter: &EntryFilter) -> Result<(), Problem> {
+        if self.values.is_empty() {
+            return Ok(());
         }
-        Ok((context.store().entries(&EntryFilter { limit, offset, ..filter.clone() }).await?, total))
+        match context.store().count_entries(filter).await? {
+            0..=READ_MAX => Ok(()),
+            many => {
+                let detail =
+                    format!("`values`: the values of {many} threads would have to be read, and {READ_MAX} may be");
+                Err(Problem::invalid("HP0849", detail).with_cure(
+                    "say more of the threads that are meant: `status`, `ids`, or `metadata` such as `graph_id`",
+                ))
+            }
+        }
     }
 
     /// Looks at every thread that the store's filter lets through.
@@ -331,6 +360,7 @@ impl Search {
         offset: usize,
         limit: usize,
     ) -> Result<(Vec<ThreadSummary>, u64), Problem> {
+        self.check_extent(context, filter).await?;
         let (mut found, mut total, mut seen) = (Vec::new(), 0, 0);
         loop {
             let batch = EntryFilter { limit: BATCH, offset: seen, ..filter.clone() };

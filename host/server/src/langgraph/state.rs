@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use holdpoint_engine::{Error, Update};
-use holdpoint_graph::ids::{CheckpointId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, Namespace, ThreadId};
 use holdpoint_store::{ThreadStatus, ThreadSummary};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,6 +19,7 @@ use crate::body::{Body, Parameters, Segments};
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::problem::Problem;
+use crate::runs::FrameKind;
 
 /// The members of a state that can be asked for.
 pub(super) const MEMBERS: [&str; 10] = [
@@ -202,7 +203,24 @@ pub(crate) async fn post(
         checkpoint_id: view.checkpoint.to_string(),
     };
     let checkpoint_id = checkpoint.checkpoint_id.clone();
+    tell(&context, &caller, &thread).await;
     Ok(Json(Updated { configurable: checkpoint.clone(), checkpoint, checkpoint_id }))
+}
+
+/// Tells those who watch the thread what its state is now. The update is made: what cannot be told is not its failure.
+async fn tell(context: &Context, caller: &Caller, thread: &ThreadId) {
+    let Some(feed) = context.runs().known_feed(thread) else { return };
+    let state = match context.thread(caller, thread).await {
+        Ok(summary) => shown(context, caller, summary, None, false).await,
+        Err(problem) => Err(problem),
+    };
+    match state {
+        Ok(state) => {
+            let told = json!({ "thread_id": thread.as_str(), "state": state });
+            feed.push(None, context.now_ms(), vec![(FrameKind::StateUpdate, Namespace::root(), told)]);
+        }
+        Err(problem) => tracing::warn!(%thread, detail = problem.detail, "those who watch are not told of an update"),
+    }
 }
 
 /// `subgraphs` and `select` of a query.

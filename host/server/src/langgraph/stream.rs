@@ -12,7 +12,7 @@ use axum::response::Response;
 use futures_util::stream;
 use holdpoint_graph::actor::Actor;
 use holdpoint_graph::ids::RunId;
-use holdpoint_store::RunRecord;
+use holdpoint_store::{RunCancel, RunRecord};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
@@ -70,7 +70,7 @@ impl RunLens {
     /// # Errors
     /// 422 for one that there is not.
     pub(super) fn show(&mut self, modes: &[&str]) -> Result<(), Problem> {
-        check_modes(modes, &MODES)?;
+        check_modes("stream_mode", modes, &MODES)?;
         self.modes = modes.iter().map(|mode| (*mode).to_owned()).collect();
         Ok(())
     }
@@ -95,7 +95,7 @@ impl RunLens {
             FrameKind::Failed => (None, "error"),
             // After an error nothing else is expected.
             FrameKind::Ended => (None, if self.failed { return None } else { "end" }),
-            FrameKind::Asked | FrameKind::Lifecycle => return None,
+            FrameKind::Asked | FrameKind::Lifecycle | FrameKind::StateUpdate => return None,
         };
         if mode.is_some_and(|mode| !self.shows(mode)) {
             return None;
@@ -131,6 +131,7 @@ impl Lens for RunLens {
 struct ThreadLens {
     lifecycle: bool,
     runs: bool,
+    updates: bool,
 }
 
 impl Lens for ThreadLens {
@@ -146,6 +147,13 @@ impl Lens for ThreadLens {
             FrameKind::Mode(mode) if self.runs && frame.namespace.is_root() => {
                 write_event(out, mode.name(), &frame.data, &id);
             }
+            FrameKind::Events if self.runs && frame.namespace.is_root() => {
+                write_event(out, "events", &frame.data, &id);
+            }
+            FrameKind::Message if self.runs && frame.namespace.is_root() => {
+                write_event(out, "messages", &frame.data, &id);
+            }
+            FrameKind::StateUpdate if self.updates => write_event(out, "state_update", &frame.data, &id),
             FrameKind::Failed if self.runs => write_event(out, "error", &frame.data, &id),
             _ => {}
         }
@@ -162,11 +170,11 @@ impl Lens for ThreadLens {
     get, path = "/threads/{thread_id}/stream", tag = "threads",
     params(
         ("thread_id" = String, Path, description = "The thread"),
-        ("stream_modes" = Option<String>, Query, description = "`lifecycle`, `run_modes` (default), `state_update`"),
+        ("stream_modes" = Option<String>, Query, description = "`lifecycle`, `run_modes` (default), `state_update`: writes into the state through this host that no run made"),
         ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen; `-` is none"),
     ),
     responses((status = 200, description = "Server-sent events; stays open", content_type = "text/event-stream"),
-        (status = 404, description = "No such thread")),
+        (status = 404, description = "No such thread"), (status = 422, description = "No such mode")),
 )]
 async fn thread_stream(
     State(context): State<Context>,
@@ -182,8 +190,12 @@ async fn thread_stream(
     if modes.is_empty() {
         modes.push("run_modes");
     }
-    check_modes(&modes, &THREAD_MODES)?;
-    let lens = ThreadLens { lifecycle: modes.contains(&"lifecycle"), runs: modes.contains(&"run_modes") };
+    check_modes("stream_modes", &modes, &THREAD_MODES)?;
+    let lens = ThreadLens {
+        lifecycle: modes.contains(&"lifecycle"),
+        runs: modes.contains(&"run_modes"),
+        updates: modes.contains(&"state_update"),
+    };
     let feed = context.runs().feed(&summary.entry.thread);
     let place = match LastEvent::of(&headers) {
         LastEvent::None => feed.newest(),
@@ -193,10 +205,10 @@ async fn thread_stream(
     Ok(events(&context, feed.watch(place), lens, Vec::new(), None, None))
 }
 
-fn check_modes(modes: &[&str], known: &[&str]) -> Result<(), Problem> {
+fn check_modes(name: &str, modes: &[&str], known: &[&str]) -> Result<(), Problem> {
     match modes.iter().find(|mode| !known.contains(mode)) {
         None => Ok(()),
-        Some(odd) => Err(Problem::invalid("HP0830", format!("`stream_mode`: {odd:?} is none of {}", known.join(", ")))),
+        Some(odd) => Err(Problem::invalid("HP0830", format!("`{name}`: {odd:?} is none of {}", known.join(", ")))),
     }
 }
 
@@ -421,7 +433,7 @@ impl Drop for Guard {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (runs, run, actor) = (self.runs.clone(), self.run.clone(), self.actor.clone());
         runtime.spawn(async move {
-            if let Err(problem) = runs.cancel(&run, crate::runs::CancelAction::Interrupt, &actor).await {
+            if let Err(problem) = runs.cancel(&run, RunCancel::Interrupt, &actor).await {
                 tracing::warn!(run = %run.id, detail = problem.detail, "a run whose client went away goes on");
             }
         });

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use holdpoint_engine::{AsNode, Error, Update};
 use holdpoint_graph::ids::{GraphName, ThreadId};
@@ -15,12 +15,13 @@ use utoipa_axum::routes;
 
 use super::forms::{self, Thread};
 use super::reading::Reading;
-use super::{assistants, ids};
+use super::{assistants, ids, ttl};
 use crate::body::{Body, Parameters, Segments};
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::problem::Problem;
 use crate::runs::destinations;
+use crate::settings::ThreadTtl;
 
 pub(super) fn routes() -> OpenApiRouter<Context> {
     OpenApiRouter::new().routes(routes!(create)).routes(routes!(get, patch, delete)).routes(routes!(copy))
@@ -36,7 +37,8 @@ pub(crate) struct CreateThread {
     metadata: Option<Map<String, Value>>,
     /// What happens when it exists.
     if_exists: Option<IfExists>,
-    /// Accepted, and without effect.
+    /// How long it stays after it was last used: `{"ttl": minutes, "strategy": "delete" | "keep_latest"}`; 0 is for good. As the server has it
+    /// when absent.
     #[schema(value_type = Option<Object>)]
     ttl: Option<Value>,
     /// A history to begin with.
@@ -83,7 +85,7 @@ pub(crate) struct PatchThread {
     /// Merged into what is kept; null removes a member.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
-    /// Accepted, and without effect.
+    /// How long it stays after it was last used, from now on; see where it is made.
     #[schema(value_type = Option<Object>)]
     ttl: Option<Value>,
 }
@@ -99,11 +101,12 @@ pub(crate) async fn create(
     caller.require(Role::Operator)?;
     let thread = ids::new_thread(request.thread_id.as_deref())?;
     let metadata = request.metadata.unwrap_or_default();
+    let ttl = ttl::read(request.ttl.as_ref())?.unwrap_or(context.settings().thread_ttl);
     let history = match request.supersteps.filter(|supersteps| !supersteps.is_empty()) {
         Some(supersteps) => Some((deployment(&context, &metadata).await?, read_supersteps(supersteps)?)),
         None => None,
     };
-    match put(&context, &caller, &thread, metadata, "made").await {
+    match put(&context, &caller, &thread, metadata, ttl, "made").await {
         Ok(()) => {}
         Err(StoreError::ThreadExists(_)) => {
             let exists = Problem::conflict("HP0828", format!("Thread with ID {thread} already exists"));
@@ -112,7 +115,7 @@ pub(crate) async fn create(
             }
             // Another tenant's stays hidden.
             let summary = context.thread(&caller, &thread).await.map_err(|_| exists)?;
-            return shown(&context, &caller, summary, request.ttl.is_some()).await;
+            return shown(&context, &caller, summary).await;
         }
         Err(error) => return Err(error.into()),
     }
@@ -123,12 +126,12 @@ pub(crate) async fn create(
         return Err(error.into());
     }
     let summary = context.thread(&caller, &thread).await?;
-    shown(&context, &caller, summary, request.ttl.is_some()).await
+    shown(&context, &caller, summary).await
 }
 
 /// Shows a thread.
 #[utoipa::path(get, path = "/threads/{thread_id}", tag = "threads",
-    params(("thread_id" = String, Path), ("include" = Option<String>, Query, description = "`ttl`: it is null here.")),
+    params(("thread_id" = String, Path), ("include" = Option<String>, Query, description = "`ttl`: how long it stays.")),
     responses((status = OK, body = Thread), (status = NOT_FOUND), (status = UNPROCESSABLE_ENTITY)))]
 pub(crate) async fn get(
     State(context): State<Context>,
@@ -139,15 +142,15 @@ pub(crate) async fn get(
     caller.require(Role::Viewer)?;
     let summary = ids::thread(&context, &caller, &thread).await?;
     if !parameters.list("include").contains(&"ttl") {
-        return shown(&context, &caller, summary, false).await;
+        return shown(&context, &caller, summary).await;
     }
     let reading = Reading::of(&context, &caller, summary).await?;
     let mut form = forms::select(Thread::of(&reading), None);
-    form["ttl"] = Value::Null;
-    Ok(noting_ttl(Json(form), true))
+    form["ttl"] = ttl::shown(&reading.summary);
+    Ok(Json(form).into_response())
 }
 
-/// Merges metadata into a thread's.
+/// Merges metadata into a thread's, and says how long it stays.
 #[utoipa::path(patch, path = "/threads/{thread_id}", tag = "threads", request_body = PatchThread,
     params(("thread_id" = String, Path), ("prefer" = Option<String>, Header, description = "`return=minimal`: no body.")),
     responses((status = OK, body = Thread), (status = NO_CONTENT), (status = NOT_FOUND)))]
@@ -159,13 +162,20 @@ pub(crate) async fn patch(
     Body(request): Body<PatchThread>,
 ) -> Result<Response, Problem> {
     caller.require(Role::Operator)?;
+    let ttl = ttl::read(request.ttl.as_ref())?;
     let mut summary = ids::thread(&context, &caller, &thread).await?;
+    if let Some(ttl) = ttl {
+        let (id, now_ms) = (summary.entry.thread.clone(), context.now_ms());
+        let body = json!({ "ttl_ms": ttl.map(|ttl| ttl.ttl_ms), "strategy": ttl.map(|ttl| ttl.rule.name()) });
+        let audit = entry(&context, &caller, &id, "thread.ttl", body);
+        let expiry = ttl.map(|ttl| ttl.from(now_ms));
+        summary.entry = context.store().set_expiry(&id, expiry, now_ms, vec![audit]).await?;
+    }
     if let Some(metadata) = request.metadata.filter(|metadata| !metadata.is_empty()) {
         let names: Vec<&str> = metadata.keys().map(String::as_str).collect();
         let id = summary.entry.thread.clone();
         let audit = entry(&context, &caller, &id, "thread.metadata", json!({ "members": names }));
-        summary.entry = context.store().merge_metadata(&id, metadata, context.now_ms()).await?;
-        context.store().put_audit(vec![audit]).await?;
+        summary.entry = context.store().merge_metadata(&id, metadata, context.now_ms(), vec![audit]).await?;
     }
     let minimal = headers.get_all("prefer").iter().any(|value| {
         value
@@ -173,9 +183,9 @@ pub(crate) async fn patch(
             .is_ok_and(|value| value.split(',').any(|wish| wish.trim().eq_ignore_ascii_case("return=minimal")))
     });
     if minimal {
-        return Ok(noting_ttl(StatusCode::NO_CONTENT, request.ttl.is_some()));
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    shown(&context, &caller, summary, request.ttl.is_some()).await
+    shown(&context, &caller, summary).await
 }
 
 /// Removes a thread with its history and runs. The records of its operations stay, so that their ids go on answering.
@@ -203,7 +213,10 @@ pub(crate) async fn copy(
     caller.require(Role::Operator)?;
     let original = ids::thread(&context, &caller, &thread).await?;
     let to = ids::new_thread(None)?;
-    put(&context, &caller, &to, original.entry.metadata.clone(), original.entry.thread.as_str()).await?;
+    let ttl = original.entry.expiry.filter(|_| !original.entry.temporary);
+    let ttl = ttl.map(|expiry| ThreadTtl { ttl_ms: expiry.ttl_ms, rule: expiry.rule });
+    let from = original.entry.thread.as_str();
+    put(&context, &caller, &to, original.entry.metadata.clone(), ttl, from).await?;
     if original.record.is_some()
         && let Err(error) = context.engine(&caller).copy(&original.entry.thread, &to).await
     {
@@ -211,7 +224,7 @@ pub(crate) async fn copy(
         return Err(error.into());
     }
     let summary = context.thread(&caller, &to).await?;
-    shown(&context, &caller, summary, false).await
+    shown(&context, &caller, summary).await
 }
 
 /// Removes a thread: its history first, so that what is left after a crash can be removed by the same request.
@@ -278,33 +291,20 @@ async fn put(
     caller: &Caller,
     thread: &ThreadId,
     metadata: Map<String, Value>,
+    ttl: Option<ThreadTtl>,
     from: &str,
 ) -> Result<(), StoreError> {
     let now_ms = context.now_ms();
     let audit = entry(context, caller, thread, "thread.created", json!({ "from": from }));
     let tenant = caller.principal.tenant.clone();
-    let entry = ThreadEntry { thread: thread.clone(), tenant, metadata, created_at_ms: now_ms, updated_at_ms: now_ms };
+    let expiry = ttl.map(|ttl| ttl.from(now_ms));
+    let entry = ThreadEntry { expiry, ..ThreadEntry::new(thread.clone(), tenant, metadata, now_ms) };
     context.store().put_entry(entry, vec![audit]).await
 }
 
-async fn shown(
-    context: &Context,
-    caller: &Caller,
-    summary: ThreadSummary,
-    ttl_asked: bool,
-) -> Result<Response, Problem> {
+async fn shown(context: &Context, caller: &Caller, summary: ThreadSummary) -> Result<Response, Problem> {
     let reading = Reading::of(context, caller, summary).await?;
-    Ok(noting_ttl(Json(Thread::of(&reading)), ttl_asked))
-}
-
-/// Threads do not end by themselves here: whoever asks for it is told.
-fn noting_ttl(response: impl IntoResponse, asked: bool) -> Response {
-    let mut response = response.into_response();
-    if asked {
-        let name = HeaderName::from_static("x-holdpoint-unsupported");
-        response.headers_mut().insert(name, HeaderValue::from_static("ttl"));
-    }
-    response
+    Ok(Json(Thread::of(&reading)).into_response())
 }
 
 /// The graph that metadata name.

@@ -1,5 +1,5 @@
-//! Accepts connections, as many as the settings allow. One that does not send a whole request head in time is closed, so that silent ones make
-//! room for others.
+//! Accepts connections, as many as the settings allow. One that does not send a whole request head in time is closed, and one that does not take its
+//! answer, so that silent ones make room for others.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
+use super::writing::Written;
 use crate::context::Context;
 
 /// Longest time until the head of a connection's first or next request is there.
@@ -61,7 +62,8 @@ pub(crate) async fn serve(
                     request.extensions_mut().insert(ConnectInfo(peer));
                     router.clone().oneshot(request.map(Body::new))
                 });
-                let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+                let stream = TokioIo::new(Written::new(stream, context.settings().write_timeout));
+                let connection = graceful.watch(http.serve_connection(stream, service));
                 let context = context.clone();
                 context.metrics().connected();
                 open.spawn(async move {

@@ -5,13 +5,17 @@
 //! | a valid answer, or a vote of several | 202 with the approval as it stands; the thread goes on by itself |
 //! | the same key and body again | the first reply, `Idempotent-Replayed: true` |
 //! | the same key, another body | 422 `HP0910` |
-//! | decided before | 409 `HP0407` with `winner` |
+//! | decided, cancelled or superseded before | 409 `HP0407` with `winner` |
 //! | the deadline has come | 409 `HP0908` with `winner`, the deadline |
 //! | the digest is that of another form | 409 `HP0907` with `current_digest` |
 //! | not among those who may, the asker, or voted before | 403 `HP0901`, `HP0902`, `HP0903`; on the record |
 //! | without the role | 403 `HP0803`; on the record |
+//! | not signed in as the policy wants it (`step_up`) | 403 `HP0913` with `max_age_seconds` and `acr_values`; on the record |
+//! | `break_glass` where the policy does not let it be | 403 `HP0914`; on the record |
 //! | not allowed, or it breaks a schema | 422; it is still pending |
 //! | unknown, or another tenant's | 404 `HP0814` |
+
+use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::State;
@@ -35,6 +39,7 @@ use crate::body::{self, Body, Parameters, Segments};
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::problem::Problem;
+use crate::resources::wanted::Wanted;
 
 /// How long the reply to a request with an idempotency key is kept.
 const KEEP_MS: u64 = 7 * 24 * 60 * 60 * 1000;
@@ -45,9 +50,6 @@ const KEY_BYTES_MAX: usize = 255;
 /// Approvals of one page.
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 500;
-
-/// Questions that are looked at for one page: where a filter passes over more, the page is shorter and says where to go on.
-const LOOKED_AT_MAX: usize = 5_000;
 
 pub(crate) fn routes() -> OpenApiRouter<Context> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(answer)).routes(routes!(delegate))
@@ -62,6 +64,7 @@ pub(crate) fn routes() -> OpenApiRouter<Context> {
         ("status" = Option<String>, Query, description = "`open` (default), `decided`, `all`, or one status by name"),
         ("mine" = Option<bool>, Query, description = "only those that the caller may answer"),
         ("group" = Option<String>, Query, description = "only those that this group is named with"),
+        ("my_groups" = Option<bool>, Query, description = "only those that a group of the caller is named with"),
         ("graph" = Option<String>, Query, description = "only those of this graph"),
         ("thread" = Option<String>, Query, description = "only those of this thread"),
         ("due_before" = Option<String>, Query, description = "only pending ones with a deadline before this moment"),
@@ -74,31 +77,9 @@ pub(crate) fn routes() -> OpenApiRouter<Context> {
 async fn list(State(context): State<Context>, caller: Caller, parameters: Parameters) -> Result<Response, Problem> {
     caller.require(Role::Viewer)?;
     let now_ms = context.now_ms();
-    let wanted = Wanted::read(&parameters, now_ms)?;
+    let wanted = read(&parameters, &caller, now_ms)?;
     let limit = body::limit(parameters.number("limit")?, PAGE, PAGE_MAX)?;
-    let engine = context.engine(&caller);
-    let mut filter = wanted.filter.clone();
-    let (mut found, mut looked_at) = (Vec::new(), 0);
-    let next = loop {
-        let page = engine.approvals(&filter).await.map_err(refusal)?;
-        let is_last = page.len() < filter.limit;
-        looked_at += page.len();
-        filter.after = page.last().map(|approval| approval.id.clone()).or(filter.after);
-        let room = limit - found.len();
-        let mut fitting = page.into_iter().filter(|approval| wanted.fits(approval));
-        found.extend(fitting.by_ref().take(room));
-        if found.len() == limit {
-            // The page ends before what else was read, if anything was.
-            let more = !is_last || fitting.next().is_some();
-            break found.last().filter(|_| more).map(|approval: &Approval| approval.id.clone());
-        }
-        if is_last {
-            break None;
-        }
-        if looked_at >= LOOKED_AT_MAX {
-            break filter.after;
-        }
-    };
+    let (found, next) = wanted.page(&context, &caller, limit).await?;
     let approvals: Vec<Value> = found.iter().map(Approval::to_json).collect();
     let mut response = Json(approvals).into_response();
     if let Some(next) = next.and_then(|next| HeaderValue::from_str(next.as_str()).ok()) {
@@ -107,57 +88,39 @@ async fn list(State(context): State<Context>, caller: Caller, parameters: Parame
     Ok(response)
 }
 
-/// Which approvals are asked for.
-struct Wanted {
-    filter: QuestionFilter,
-    statuses: Vec<ApprovalStatus>,
-    mine: bool,
-    group: Option<String>,
-}
-
-impl Wanted {
-    fn read(parameters: &Parameters, now_ms: u64) -> Result<Self, Problem> {
-        let overdue = parameters.flag("overdue")?;
-        let before_ms = parameters.text("due_before").map(|text| moment("due_before", &text.into())).transpose()?;
-        let deadline_until_ms = match (overdue, before_ms) {
-            (true, before_ms) => Some(now_ms.min(before_ms.map_or(u64::MAX, |before_ms| before_ms.saturating_sub(1)))),
-            (false, before_ms) => before_ms.map(|before_ms| before_ms.saturating_sub(1)),
-        };
-        let word = parameters.text("status").unwrap_or(if overdue { "all" } else { "open" });
-        let statuses = statuses(word)?;
-        let recorded = match word {
-            _ if deadline_until_ms.is_some() => Some(QuestionStatus::Pending),
-            "open" | "pending" | "partially_approved" => Some(QuestionStatus::Pending),
-            "superseded" => Some(QuestionStatus::Superseded),
-            // What the deadline has ended may not be recorded yet.
-            "all" | "decided" | "expired" => None,
-            _ => Some(QuestionStatus::Answered),
-        };
-        let named = |name: &str| parameters.text(name);
-        let filter = QuestionFilter {
-            tenant: None,
-            status: recorded,
-            graph_name: named("graph")
-                .map(GraphName::parse)
-                .transpose()
-                .map_err(|error| unreadable("graph", &error))?,
-            thread: named("thread").map(ThreadId::parse).transpose().map_err(|error| unreadable("thread", &error))?,
-            deadline_until_ms,
-            after: named("after").map(QuestionId::parse).transpose().map_err(|error| unreadable("after", &error))?,
-            limit: PAGE_MAX,
-        };
-        let group = named("group").map(|group| format!("group:{}", group.strip_prefix("group:").unwrap_or(group)));
-        Ok(Self { filter, statuses, mine: parameters.flag("mine")?, group })
-    }
-
-    fn fits(&self, approval: &Approval) -> bool {
-        let named = |group: &String| {
-            approval.assignees.contains(group) || approval.added.iter().any(|added| added.to == *group)
-        };
-        self.statuses.contains(&approval.status)
-            && (!self.mine || approval.eligibility.may())
-            && self.group.as_ref().is_none_or(named)
-    }
+/// Which approvals a request asks for.
+fn read(parameters: &Parameters, caller: &Caller, now_ms: u64) -> Result<Wanted, Problem> {
+    let overdue = parameters.flag("overdue")?;
+    let before_ms = parameters.text("due_before").map(|text| moment("due_before", &text.into())).transpose()?;
+    let deadline_until_ms = match (overdue, before_ms) {
+        (true, before_ms) => Some(now_ms.min(before_ms.map_or(u64::MAX, |before_ms| before_ms.saturating_sub(1)))),
+        (false, before_ms) => before_ms.map(|before_ms| before_ms.saturating_sub(1)),
+    };
+    let word = parameters.text("status").unwrap_or(if overdue { "all" } else { "open" });
+    let statuses = statuses(word)?;
+    let recorded = match word {
+        _ if deadline_until_ms.is_some() => Some(QuestionStatus::Pending),
+        "open" | "pending" | "partially_approved" => Some(QuestionStatus::Pending),
+        "superseded" => Some(QuestionStatus::Superseded),
+        "cancelled" => Some(QuestionStatus::Cancelled),
+        // What the deadline has ended may not be recorded yet.
+        "all" | "decided" | "expired" => None,
+        _ => Some(QuestionStatus::Answered),
+    };
+    let named = |name: &str| parameters.text(name);
+    let filter = QuestionFilter {
+        tenant: None,
+        status: recorded,
+        graph_name: named("graph").map(GraphName::parse).transpose().map_err(|error| unreadable("graph", &error))?,
+        thread: named("thread").map(ThreadId::parse).transpose().map_err(|error| unreadable("thread", &error))?,
+        deadline_until_ms,
+        after: named("after").map(QuestionId::parse).transpose().map_err(|error| unreadable("after", &error))?,
+        limit: PAGE_MAX,
+    };
+    let group = named("group").map(|group| BTreeSet::from([group.strip_prefix("group:").unwrap_or(group).to_owned()]));
+    let own = parameters.flag("my_groups")?.then(|| caller.principal.groups.clone());
+    let groups = group.into_iter().chain(own).collect();
+    Ok(Wanted { filter, statuses, mine: parameters.flag("mine")?, groups })
 }
 
 fn statuses(word: &str) -> Result<Vec<ApprovalStatus>, Problem> {
@@ -211,6 +174,10 @@ struct AnswerRequest {
     payload_digest: String,
     /// In whose place.
     on_behalf_of: Option<String>,
+    /// Decide alone, whoever may answer, however many it takes and whose doing is asked about: for administrators, where the question's policy says
+    /// `break_glass = true`, with a `message` that says why. Marked on the record, in the approval and in what people are told.
+    #[serde(default)]
+    break_glass: bool,
     /// An idempotency key, for those who cannot send the header.
     client_key: Option<String>,
 }
@@ -243,13 +210,17 @@ async fn answer(
     let approval = find(&context, &caller, &id).await?;
     require_approver(&context, &caller, &approval, "answer").await?;
     let request: AnswerRequest = body::from_members(members.clone())?;
+    if request.break_glass {
+        require_role(&context, &caller, &approval, "answer (break-glass)", Role::Admin).await?;
+    }
     let verdict = verdict(&approval, &request)?;
     let digest = read_digest(&request.payload_digest)?;
     let reply = reply_key(&headers, request.client_key, "answer", &approval.id, members)?;
-    let AnswerRequest { value, args, message, on_behalf_of, .. } = request;
-    let decision = Decision { value, args, message, on_behalf_of, reply, ..Decision::new(verdict, digest) };
-    let decided = context.engine(&caller).decide(&approval.id, decision).await.map_err(refusal)?;
-    Ok(replied(&context, decided))
+    let AnswerRequest { value, args, message, on_behalf_of, break_glass, .. } = request;
+    let decision =
+        Decision { value, args, message, on_behalf_of, reply, break_glass, ..Decision::new(verdict, digest) };
+    let deciding = context.runs().decide(&caller.principal, &approval.thread, &approval.id, decision);
+    Ok(replied(deciding.await.map_err(refusal)?))
 }
 
 /// To whom a question is handed on.
@@ -295,7 +266,7 @@ async fn delegate(
     let reply = reply_key(&headers, request.client_key, "delegate", &approval.id, members)?;
     let delegation = Delegation { to: request.to, until_ms, message: request.reason, reply };
     let decided = context.engine(&caller).delegate(&approval.id, delegation).await.map_err(refusal)?;
-    Ok(replied(&context, decided))
+    Ok(replied(decided))
 }
 
 /// A question of the caller's tenant.
@@ -317,7 +288,21 @@ pub(crate) async fn require_approver(
     approval: &Approval,
     what: &str,
 ) -> Result<(), Problem> {
-    let Err(problem) = caller.require(Role::Approver) else { return Ok(()) };
+    require_role(context, caller, approval, what, Role::Approver).await
+}
+
+/// Refuses those who may not do something with a question, and puts that on the record.
+///
+/// # Errors
+/// 403 `HP0803`.
+pub(crate) async fn require_role(
+    context: &Context,
+    caller: &Caller,
+    approval: &Approval,
+    what: &str,
+    role: Role,
+) -> Result<(), Problem> {
+    let Err(problem) = caller.require(role) else { return Ok(()) };
     let body = json!({
         "question": approval.id.as_str(),
         "node": approval.node.as_str(),
@@ -345,7 +330,7 @@ pub(crate) fn refusal(error: EngineError) -> Problem {
         EngineError::UnknownQuestion { unknown, .. } => {
             return not_found(unknown.first().map_or("", QuestionId::as_str));
         }
-        EngineError::AlreadySettled(_) => (StatusCode::CONFLICT, "decided"),
+        EngineError::AlreadySettled(question) => (StatusCode::CONFLICT, ending(question)),
         EngineError::Expired { .. } => (StatusCode::CONFLICT, "expired"),
         EngineError::Stale { .. } => (StatusCode::CONFLICT, "stale"),
         EngineError::NotEligible { .. } => (StatusCode::FORBIDDEN, "not_eligible"),
@@ -356,6 +341,8 @@ pub(crate) fn refusal(error: EngineError) -> Problem {
         EngineError::InvalidAnswer { .. } | EngineError::NullAnswer => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
         EngineError::InvalidDelegation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
         EngineError::KeyReused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "key_reused"),
+        EngineError::BreakGlassBarred { .. } => (StatusCode::FORBIDDEN, "break_glass"),
+        EngineError::StepUpRequired { .. } => return Problem::from(error).with("reason", "step_up"),
         _ => return error.into(),
     };
     let problem = Problem::new(status, error.code(), error.to_string()).with_cure(error.cure()).with("reason", reason);
@@ -372,14 +359,26 @@ pub(crate) fn refusal(error: EngineError) -> Problem {
     }
 }
 
+/// How a question ended that is not pending any more, in a word.
+fn ending(question: &QuestionRecord) -> &'static str {
+    match question.status {
+        QuestionStatus::Cancelled => "cancelled",
+        QuestionStatus::Superseded => "superseded",
+        QuestionStatus::Pending | QuestionStatus::Answered => "decided",
+    }
+}
+
 /// What the loser of a race is told of the winner.
 fn winner(question: &QuestionRecord) -> Value {
-    let answer = question.answer.as_ref();
+    let answer = question.answer.as_ref().map(|answer| (answer.answered_by.as_str(), answer.answered_at_ms));
+    let withdrawn =
+        question.proceedings.withdrawn.as_ref().map(|withdrawn| (withdrawn.by.id.as_str(), withdrawn.at_ms));
+    let by = answer.or(withdrawn);
     json!({
-        "decision": answer.map_or(question.status.name(), |answer| answer.verdict.name()),
-        "actor": answer.map(|answer| answer.answered_by.as_str()),
-        "at": answer.map(|answer| text(answer.answered_at_ms)),
-        "at_ms": answer.map(|answer| answer.answered_at_ms),
+        "decision": question.answer.as_ref().map_or(question.status.name(), |answer| answer.verdict.name()),
+        "actor": by.map(|(actor, _)| actor),
+        "at": by.map(|(_, at_ms)| text(at_ms)),
+        "at_ms": by.map(|(_, at_ms)| at_ms),
     })
 }
 
@@ -473,10 +472,7 @@ fn reply_key(
 }
 
 /// The reply to a decision. The thread goes on by itself.
-fn replied(context: &Context, decided: Decided) -> Response {
-    if decided.woken {
-        context.runs().wake(&decided.thread);
-    }
+fn replied(decided: Decided) -> Response {
     let mut response = (StatusCode::ACCEPTED, Json(decided.body)).into_response();
     if decided.replayed {
         response.headers_mut().insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));

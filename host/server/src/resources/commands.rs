@@ -15,6 +15,7 @@
 //! A stream that breaks off says nothing about the command, which goes on: what it began is durable. `DELETE` asks the run behind it to stop.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body as ResponseBody;
@@ -28,7 +29,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::body::{Body, Segments};
+use crate::body::{LargeBody, Segments};
 use crate::caller::{Caller, Role};
 use crate::console::{CommandRequest, Output, OutputReader, RunningCommand};
 use crate::context::Context;
@@ -58,20 +59,21 @@ struct RunCommand {
     responses(
         (status = 200, description = "what it tells, as lines of JSON", body = String, content_type = "application/x-ndjson"),
         (status = 403, description = "the command needs another role"),
+        (status = 413, description = "larger than `component_bytes_max`"),
         (status = 422, description = "not a command, or not one that is run from outside"),
     ),
 )]
 async fn run(
     State(context): State<Context>,
     caller: Caller,
-    Body(body): Body<RunCommand>,
+    LargeBody(body, place): LargeBody<RunCommand>,
 ) -> Result<Response, Problem> {
     caller.require(Role::Viewer)?;
     if caller.by_cookie {
         return Err(Problem::forbidden("HP0805", "commands are not run in the name of a browser's session")
             .with_cure("send an API key instead of the cookie"));
     }
-    let request = CommandRequest { arguments: body.arguments, files: body.files };
+    let request = CommandRequest { arguments: body.arguments, files: body.files, place: place.map(Arc::new) };
     let running = context.console().begin(request, &caller).await?;
     let lines = Lines::new(running, context.settings().heartbeat);
     let stream = futures_util::stream::unfold(lines, |mut lines| async move {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::body::{Body, Parameters, Segments};
+use crate::body::{LargeBody, Parameters, Segments};
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::langgraph::forms::time_text;
@@ -66,11 +66,12 @@ pub(crate) async fn show(
 /// than the version before is accepted. Without that it is refused, and the answer lists it.
 #[utoipa::path(post, path = "/graphs", tag = "graphs", request_body = Object, responses(
     (status = OK, body = Object), (status = CONFLICT, description = "It may do more than the version before."),
+    (status = PAYLOAD_TOO_LARGE, description = "Larger than `component_bytes_max`."),
     (status = UNPROCESSABLE_ENTITY, description = "Everything that is wrong with it.")))]
 pub(crate) async fn deploy(
     State(context): State<Context>,
     caller: Caller,
-    Body(request): Body<Map<String, Value>>,
+    LargeBody(request, _place): LargeBody<Map<String, Value>>,
 ) -> Result<Json<Value>, Problem> {
     caller.require(Role::Admin)?;
     Ok(Json(context.graphs().deploy(&Value::Object(request), &caller).await?))

@@ -28,7 +28,7 @@ use crate::body::{Body, Segments};
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::identity::keys;
-use crate::inbox::safe;
+use crate::inbox::{confirm, safe};
 use crate::problem::Problem;
 
 /// How long a link is good for unless its maker says less or more, in seconds.
@@ -211,12 +211,14 @@ async fn held(context: &Context, token: &str) -> Result<Held, Problem> {
         actor: Actor { id: link.subject.clone(), basis: Basis::Link },
         groups: groups(token),
         tenant: found.tenant.clone(),
+        // Whoever holds a link may be anybody who reads the mail.
+        authenticated: None,
     };
     let approval = Approval::of(&found, &principal, context.now_ms());
     if !approval.status.is_open() {
         return Err(gone());
     }
-    Ok(Held { link, approval, caller: Caller { principal, role: Some(Role::Approver), by_cookie: false } })
+    Ok(Held { link, approval, caller: Caller { principal, role: Some(Role::Approver), by_cookie: false, page: None } })
 }
 
 /// Shows what is asked, and decides nothing.
@@ -233,6 +235,8 @@ struct Given {
     digest: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    confirm: String,
 }
 
 async fn decide(
@@ -255,13 +259,12 @@ async fn try_decide(context: &Context, token: &str, given: Given) -> Result<Verd
     if !VERDICTS.iter().any(|(known, _)| *known == verdict) {
         return Err(Problem::invalid("HP0904", "a link lets you accept, reject or ignore"));
     }
+    confirm::check(&approval, verdict, &given.confirm)?;
     let message = Some(given.reason).filter(|reason| !reason.trim().is_empty());
     let digest = read_digest(&given.digest)?;
     let decision = Decision { message, link: Some(link.digest), ..Decision::new(verdict, digest) };
-    let decided = context.engine(&caller).decide(&approval.id, decision).await.map_err(refusal)?;
-    if decided.woken {
-        context.runs().wake(&decided.thread);
-    }
+    let deciding = context.runs().decide(&caller.principal, &approval.thread, &approval.id, decision);
+    deciding.await.map_err(refusal)?;
     Ok(verdict)
 }
 
@@ -282,17 +285,20 @@ fn question(Held { link, approval, .. }: &Held) -> Markup {
             }
             p.faint { "digest " code { (approval.digest.as_str()) } }
         }
-        @if approval.eligibility.may() {
+        @if approval.eligibility.may() && !approval.must_sign_in {
             form method="post" {
                 input type="hidden" name="digest" value=(approval.digest.as_str());
                 p {
                     label for="reason" { "Reason" @if !reasons.is_empty() { " (required to " (reasons.join(", ")) ")" } } " "
                     input type="text" id="reason" name="reason" maxlength="2000" autocomplete="off";
                 }
+                (confirm::field(approval))
                 div.buttons {
                     @for (verdict, label) in allowed { button name="verdict" value=(verdict.name()) { (label) } }
                 }
             }
+        } @else if approval.must_sign_in {
+            p { "This question wants a fresh sign-in, which a link is not: answer it in the inbox." }
         } @else {
             p { "You may not answer it: " (approval.eligibility.name()) "." }
         }

@@ -2,13 +2,14 @@
 //!
 //! # Layout
 //!
-//! * `approvals`: questions and their decisions; `links`: for one person and one question.
+//! * `approvals`: questions and their decisions; `links`: for one person and one question; `wanted`: which of them, a page at a time.
 //! * `operations`: side effects and doubt. `audit`: what is on the record.
 //! * `graphs`, `components`: what is deployed. `commands`: what the command line asks for.
 //! * `keys`: who may come in. `metrics`, `description`: about the server itself.
 
 pub(crate) mod approvals;
 mod links;
+pub(crate) mod wanted;
 
 mod audit;
 pub(crate) mod operations;

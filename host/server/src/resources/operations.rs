@@ -1,11 +1,9 @@
 //! Side effects: what was asked for, what became of it, and a person's word where nobody knows.
 
-use std::collections::HashMap;
-
 use axum::Json;
 use axum::extract::State;
 use holdpoint_engine::Word;
-use holdpoint_graph::ids::{ConnectorName, OperationId, ThreadId};
+use holdpoint_graph::ids::{ConnectorName, OperationId};
 use holdpoint_graph::operation::{OperationKey, OperationRecord, OperationState, Scope};
 use holdpoint_store::{OperationFilter, ThreadStatus};
 use serde::Deserialize;
@@ -24,7 +22,7 @@ use crate::problem::Problem;
 /// Operations of one answer.
 const PAGE_MAX: usize = 1000;
 
-/// Operations that are looked at for one answer that names no thread. More than these are found by thread.
+/// Operations without an outcome that are looked at for those in doubt. More than these are found by thread.
 const SCAN_MAX: usize = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<Context> {
@@ -79,11 +77,9 @@ pub(crate) async fn list(
     };
     let id = parameters.text("id").map(OperationId::parse).transpose();
     let id = id.map_err(|error| Problem::invalid("HP0821", format!("`id`: {error}")))?;
-    // Of other tenants' operations the store knows nothing: they are passed over here.
-    let page = if thread.is_some() { limit } else { SCAN_MAX };
-    let filter = OperationFilter { id, thread, open: parameters.flag("open")?, limit: page };
-    let mut found = own(&context, &caller, context.store().find_operations(&filter).await?).await?;
-    found.truncate(limit);
+    let tenant = Some(caller.principal.tenant.clone());
+    let filter = OperationFilter { tenant, id, thread, open: parameters.flag("open")?, limit };
+    let found = context.store().find_operations(&filter).await?;
     Ok(Json(found.iter().map(operation_json).collect()))
 }
 
@@ -108,9 +104,10 @@ pub(crate) async fn list_in_doubt(
 /// # Errors
 /// The store's.
 pub(crate) async fn in_doubt(context: &Context, caller: &Caller) -> Result<Vec<OperationRecord>, Problem> {
-    let filter = OperationFilter { id: None, thread: None, open: true, limit: SCAN_MAX };
+    let tenant = Some(caller.principal.tenant.clone());
+    let filter = OperationFilter { tenant, open: true, limit: SCAN_MAX, ..OperationFilter::default() };
     let mut found = Vec::new();
-    for record in own(context, caller, context.store().find_operations(&filter).await?).await? {
+    for record in context.store().find_operations(&filter).await? {
         let doubtful = match record.state {
             OperationState::InDoubt(_) => true,
             // Of a worker that performs it now nothing is in doubt; of one that died everything is.
@@ -152,7 +149,7 @@ pub(crate) async fn settle(
     let engine = context.engine(&caller);
     let not_found = || Problem::not_found("HP0430", format!("no operation {}", key.id));
     let record = context.store().operation(&key).await?.ok_or_else(not_found)?;
-    if own(&context, &caller, vec![record]).await?.is_empty() {
+    if !is_own(&context, &caller, &record).await? {
         return Err(not_found());
     }
     let settled = engine.settle(&key, word, &caller.principal.actor.id, &request.reason).await?;
@@ -174,29 +171,10 @@ async fn is_performed_now(context: &Context, record: &OperationRecord) -> Result
     }))
 }
 
-/// Those of the caller's tenant.
-async fn own(
-    context: &Context,
-    caller: &Caller,
-    records: Vec<OperationRecord>,
-) -> Result<Vec<OperationRecord>, Problem> {
-    let mut known: HashMap<ThreadId, bool> = HashMap::new();
-    let mut own = Vec::new();
-    for record in records {
-        let is_own = match known.get(&record.thread) {
-            Some(is_own) => *is_own,
-            None => {
-                let entry = context.store().entry(&record.thread).await?;
-                let is_own = entry.is_some_and(|summary| summary.entry.tenant == caller.principal.tenant);
-                known.insert(record.thread.clone(), is_own);
-                is_own
-            }
-        };
-        if is_own {
-            own.push(record);
-        }
-    }
-    Ok(own)
+/// Whether an operation's thread is of the caller's tenant. One that was deleted is nobody's.
+async fn is_own(context: &Context, caller: &Caller, record: &OperationRecord) -> Result<bool, Problem> {
+    let entry = context.store().entry(&record.thread).await?;
+    Ok(entry.is_some_and(|summary| summary.entry.tenant == caller.principal.tenant))
 }
 
 /// An operation, as the command line shows it too.

@@ -8,18 +8,19 @@ use holdpoint_engine::{Answers, Error as EngineError, RunOptions, Selection};
 use holdpoint_graph::ids::{self, GraphName, QuestionId, RunId, ThreadId};
 use holdpoint_graph::nodes::{Destination, EffectMode};
 use holdpoint_store::{
-    Error as StoreError, QuestionRecord, QuestionStatus, RunFilter, RunRecord, RunStatus, Snapshot, TaskStatus,
-    ThreadEntry, ThreadStatus, ThreadSummary, VersionKind,
+    Error as StoreError, ExpiryRule, QuestionRecord, QuestionStatus, RunCancel, RunFilter, RunRecord, RunStatus,
+    Snapshot, TaskStatus, ThreadEntry, ThreadStatus, ThreadSummary, VersionKind,
 };
 use serde_json::{Map, Value, json};
 
 use super::asked::{Command, CreateRun, Texts, checkpoint_of, choice, named, needed_role, refused};
-use super::cancel::CancelAction;
+use super::expiry::TEMPORARY_MS;
 use super::frames::MODES;
 use super::request::{self, Act, RunRequest, Strategy};
 use super::{Runs, webhook};
 use crate::caller::Caller;
 use crate::problem::Problem;
+use crate::settings::ThreadTtl;
 
 /// What acceptance knows of the thread.
 struct Known {
@@ -144,6 +145,8 @@ impl Runs {
             graph: graph.to_string(),
             assistant: assistant_id(graph),
             groups: caller.principal.groups.iter().cloned().collect(),
+            authenticated_at_ms: caller.principal.authenticated.as_ref().map(|authenticated| authenticated.at_ms),
+            acr: caller.principal.authenticated.as_ref().and_then(|authenticated| authenticated.acr.clone()),
             act: Act::Continue { checkpoint: None },
             head: None,
             interrupt_before: breakpoints(&asked.interrupt_before, "interrupt_before")?,
@@ -176,12 +179,16 @@ impl Runs {
         if found.is_none() && creates {
             let at_ms = self.0.engine.now_ms();
             let metadata = labels(request);
+            let expiry = if request.temporary {
+                // It is removed at the run's end; this is for when nobody lives to do it.
+                Some(ThreadTtl { ttl_ms: TEMPORARY_MS, rule: ExpiryRule::Delete })
+            } else {
+                self.0.settings.thread_ttl
+            };
             let entry = ThreadEntry {
-                thread: thread.clone(),
-                tenant: tenant.clone(),
-                metadata,
-                created_at_ms: at_ms,
-                updated_at_ms: at_ms,
+                expiry: expiry.map(|ttl| ttl.from(at_ms)),
+                temporary: request.temporary,
+                ..ThreadEntry::new(thread.clone(), tenant.clone(), metadata, at_ms)
             };
             match self.store().put_entry(entry, Vec::new()).await {
                 // Somebody was quicker.
@@ -295,7 +302,7 @@ impl Runs {
         let principal = caller.principal.clone();
         let actor = principal.actor.id.clone();
         let engine = self.0.engine.with_options(RunOptions { principal, ..RunOptions::default() });
-        let answers = engine.check_answers(thread, &given, &actor).await?;
+        let answers = engine.check_answers(thread, &given, &actor, !update.is_empty() || !places.is_empty()).await?;
         self.check_unclaimed(thread, known, caller, &answers).await?;
         let answers = answers.into_iter().map(|(question, value)| (question.id.to_string(), value)).collect();
         Ok(Act::Command { answers: Some(answers), update, goto })
@@ -354,6 +361,8 @@ impl Runs {
             metadata: asked.metadata.clone().unwrap_or_default(),
             not_before_ms: now_ms.saturating_add(after_ms as u64),
             error: None,
+            cancel: None,
+            base: None,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
         }
@@ -365,7 +374,9 @@ impl Runs {
         if wanted.iter().all(|(name, value)| summary.entry.metadata.get(name) == Some(value)) {
             return;
         }
-        if let Err(error) = self.store().merge_metadata(&run.thread, wanted, run.created_at_ms).await {
+        let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
+        let audit = vec![self.entry(run, run.actor.clone(), "thread.metadata", json!({ "members": names }))];
+        if let Err(error) = self.store().merge_metadata(&run.thread, wanted, run.created_at_ms, audit).await {
             // The run is accepted: it goes on without.
             tracing::warn!(thread = %run.thread, %error, "a thread could not be labelled with its graph");
         }
@@ -378,7 +389,7 @@ impl Runs {
         strategy: Strategy,
         by: &holdpoint_graph::actor::Actor,
     ) -> Result<(), Problem> {
-        let action = if strategy == Strategy::Rollback { CancelAction::Rollback } else { CancelAction::Interrupt };
+        let action = if strategy == Strategy::Rollback { RunCancel::Rollback } else { RunCancel::Interrupt };
         for status in [RunStatus::Pending, RunStatus::Running] {
             let filter = RunFilter {
                 thread: Some(run.thread.clone()),

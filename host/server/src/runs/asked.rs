@@ -105,7 +105,7 @@ pub(crate) enum OnDisconnect {
 }
 
 /// Whoever may answer may resume; everything else is an operator's.
-pub(super) fn needed_role(asked: &CreateRun) -> Role {
+pub(crate) fn needed_role(asked: &CreateRun) -> Role {
     let strategy = asked.multitask_strategy.as_deref().unwrap_or("enqueue");
     let plain = asked.checkpoint.is_none()
         && asked.checkpoint_id.is_none()

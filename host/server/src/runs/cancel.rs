@@ -1,68 +1,48 @@
 //! Ending a run early.
 //!
-//! A run that has not begun is ended where it is. One that is being executed stops at the end of its superstep: what its nodes did is recorded. To roll
-//! back means that the thread goes on from where it was before the run; its history, its questions and its operations' records stay.
+//! A run that has not begun is ended where it is. Of one that has begun it is stored that it is wanted ended, before anybody is told so: the host that
+//! executes it stops at the end of its superstep, at once where that is this host, otherwise at its next look; when it dies before, whoever recovers
+//! the run finds the wish. What its nodes did is recorded. To roll back means more: see `rollback`.
 
-use holdpoint_engine::{AsNode, Drain, Error as EngineError, RunOptions, Update};
+use holdpoint_engine::Drain;
 use holdpoint_graph::actor::Actor;
-use holdpoint_graph::ids::CheckpointId;
-use holdpoint_store::{Error as StoreError, RunRecord, RunStatus, RunUpdate, ThreadStatus};
+use holdpoint_store::{Error as StoreError, RunCancel, RunRecord, RunStatus, RunUpdate, ThreadStatus};
 use serde_json::json;
 
+use super::Runs;
 use super::outcome::{Outcome, cancelled};
-use super::request::{Act, RunRequest};
 use super::worker::Job;
-use super::{Runs, host};
 use crate::problem::Problem;
 
-/// How a run is cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CancelAction {
-    /// What it did stays.
-    Interrupt,
-    /// The thread goes back to where it was before, and the run is deleted.
-    Rollback,
-}
+/// Runs that are looked at at once. What is beyond comes with the next look.
+const WISHES_MAX: usize = 1000;
 
-impl CancelAction {
-    /// Reads LangGraph's name; interrupting when there is none.
-    pub(crate) fn parse(text: Option<&str>) -> Option<Self> {
-        match text {
-            None | Some("interrupt") => Some(Self::Interrupt),
-            Some("rollback") => Some(Self::Rollback),
-            Some(_) => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Interrupt => "interrupt",
-            Self::Rollback => "rollback",
-        }
-    }
+/// Reads LangGraph's name of how a run is cancelled; interrupting when there is none.
+pub(crate) fn cancel_action(text: Option<&str>) -> Option<RunCancel> {
+    text.map_or(Some(RunCancel::Interrupt), RunCancel::parse)
 }
 
 impl Runs {
-    /// Cancels a run, or asks it to stop when it is being executed. False when it is over.
+    /// Cancels a run, or asks it to stop when it has begun, whoever executes it. False when it is over.
     ///
     /// # Errors
-    /// `HP0840` when another host executes it; the store's.
-    pub(crate) async fn cancel(&self, run: &RunRecord, action: CancelAction, by: &Actor) -> Result<bool, Problem> {
-        let rollback = action == CancelAction::Rollback;
+    /// The store's.
+    pub(crate) async fn cancel(&self, run: &RunRecord, how: RunCancel, by: &Actor) -> Result<bool, Problem> {
+        let at_ms = self.0.engine.now_ms();
+        let asked = self.entry(run, by.clone(), "run.cancelled", json!({ "action": how.name() }));
         if run.status == RunStatus::Pending {
             let error = cancelled(&by.id);
-            let entry = self.entry(run, by.clone(), "run.cancelled", json!({ "action": action.name() }));
             let update = RunUpdate {
                 run: run.id.clone(),
                 from: RunStatus::Pending,
                 to: RunStatus::Interrupted,
                 error: Some(error.clone()),
             };
-            match self.store().update_run(update, self.0.engine.now_ms(), vec![entry]).await {
+            match self.store().update_run(update, at_ms, vec![asked.clone()]).await {
                 Ok(()) => {
                     let outcome = Outcome { status: RunStatus::Interrupted, error: Some(error), view: None };
                     self.tell_end(run, &outcome, None);
-                    if rollback {
+                    if how == RunCancel::Rollback {
                         self.store().delete_run(&run.id).await?;
                     }
                     self.0.work.notify_one();
@@ -73,83 +53,53 @@ impl Runs {
                 Err(error) => return Err(error.into()),
             }
         }
-        match self.store().run(&run.id).await? {
-            Some(found) if !found.status.is_over() => self.stop(&found, rollback, action, by).await,
-            _ => Ok(false),
+        match self.store().request_cancel(&run.id, how, at_ms, vec![asked]).await {
+            Ok(()) => {}
+            Err(StoreError::RunChanged { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
-    }
-
-    /// Asks a run that has begun to stop.
-    async fn stop(&self, run: &RunRecord, rollback: bool, action: CancelAction, by: &Actor) -> Result<bool, Problem> {
-        let entry = self.entry(run, by.clone(), "run.cancelled", json!({ "action": action.name() }));
-        let asked = {
-            let mut state = self.state();
-            match state.active.get_mut(&run.thread) {
-                Some(active) if active.run.as_ref() == Some(&run.id) => {
-                    active.rollback |= rollback;
-                    active.drain.cancel();
-                    true
-                }
-                _ => false,
-            }
-        };
-        if !asked {
-            let drain = Drain::default();
-            drain.cancel();
-            let record = self.store().thread(&run.thread).await?;
-            let claimed = record.is_some_and(|record| {
-                record.status == ThreadStatus::Running
-                    && record.owner.is_some()
-                    && record.lease_until_ms > self.0.engine.now_ms()
-            });
-            // One that nobody advances is picked up to be put down.
-            if claimed || !self.advance_with(&run.thread, Job::Run(Box::new(run.clone())), drain, rollback) {
-                let detail = format!("run {} is executed elsewhere", run.id);
-                return Err(Problem::conflict("HP0840", detail)
-                    .with_cure("cancel it on the host that executes it, or try again"));
-            }
+        // It is wanted for good: where it cannot be stopped now, the next look does it.
+        if let Err(error) = self.stop(run).await {
+            tracing::warn!(run = %run.id, %error, "a run that is wanted ended is stopped later");
         }
-        self.store().put_audit(vec![entry]).await?;
         Ok(true)
     }
 
-    /// Takes a thread back to where it was before a run that is over, and deletes the run. `before` is the head before the run, where it is known
-    /// first-hand.
-    ///
-    /// # Errors
-    /// Code and text of the reason; the thread then is where the run left it.
-    pub(super) async fn roll_back(
-        &self,
-        run: &RunRecord,
-        before: Option<Option<CheckpointId>>,
-    ) -> Result<(), (String, String)> {
-        let request = RunRequest::read(&run.request);
-        let noted = request.as_ref().and_then(|request| request.head.clone());
-        let before = match before {
-            Some(before) => before,
-            None => noted.and_then(|head| CheckpointId::parse(head).ok()),
+    /// Takes up what runs are wanted ended: those that this host executes, those that nobody does, and rollbacks that are left to be done.
+    pub(super) async fn look_for_wishes(&self) {
+        let wanted = match self.store().cancel_requests(WISHES_MAX).await {
+            Ok(wanted) => wanted,
+            Err(error) => return tracing::error!(%error, "the runs that are wanted ended cannot be read"),
         };
-        let engine = self.0.engine.with_options(RunOptions { principal: host(&run.tenant), ..RunOptions::default() });
-        let text = |error: EngineError| (error.code().to_owned(), error.to_string());
-        match before {
-            None => match engine.delete(&run.thread).await {
-                Ok(()) | Err(EngineError::ThreadNotFound(_)) => {}
-                Err(error) => return Err(text(error)),
-            },
-            Some(before) => {
-                let view = engine.view(&run.thread).await.map_err(text)?;
-                let answered = request.as_ref().is_some_and(|request| request.answers().is_some());
-                if view.checkpoint != before || answered {
-                    let copy = Update { as_node: Some(AsNode::Copy), ..Update::default() };
-                    engine.update(&run.thread, Some(&before), &[vec![copy]]).await.map_err(text)?;
-                }
-                // What the run answered is asked again.
-                if answered && matches!(request.map(|request| request.act), Some(Act::Command { .. })) {
-                    engine.proceed(&run.thread).await.map_err(text)?;
-                }
+        for run in wanted {
+            if run.status.is_over() {
+                self.advance(&run.thread.clone(), Job::RollBack(Box::new(run)));
+            } else if let Err(error) = self.stop(&run).await {
+                tracing::warn!(run = %run.id, %error, "a run that is wanted ended is stopped later");
             }
         }
-        let deleted = self.store().delete_run(&run.id).await;
-        deleted.map(|_| ()).map_err(|error| (error.code().to_owned(), error.to_string()))
+    }
+
+    /// Has a run stop that is wanted ended, as far as that is this host's to do.
+    async fn stop(&self, run: &RunRecord) -> Result<(), StoreError> {
+        if let Some(active) = self.state().active.get_mut(&run.thread) {
+            // What is advanced under another name comes to an end; then the next look finds this one.
+            if active.run.as_ref() == Some(&run.id) {
+                active.drain.cancel();
+            }
+            return Ok(());
+        }
+        let claimed = self.store().thread(&run.thread).await?.is_some_and(|record| {
+            record.status == ThreadStatus::Running
+                && record.owner.is_some()
+                && record.lease_until_ms > self.0.engine.now_ms()
+        });
+        if !claimed && let Some(run) = self.store().run(&run.id).await?.filter(|run| !run.status.is_over()) {
+            // One that nobody advances is picked up to be put down.
+            let drain = Drain::default();
+            drain.cancel();
+            self.advance_with(&run.thread.clone(), Job::Run(Box::new(run)), drain);
+        }
+        Ok(())
     }
 }

@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use holdpoint_engine::stream::Mode;
 use holdpoint_engine::{
-    Answers, AsNode, Drain, Engine, Error as EngineError, Input, Principal, RunOptions, ThreadView, Turn, Update,
+    Answers, AsNode, Drain, Engine, Error as EngineError, Input, Principal, RunOptions, Taken, ThreadView, Turn, Update,
 };
-use holdpoint_graph::ids::{CheckpointId, GraphName, Namespace, QuestionId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, GraphName, Namespace, QuestionId, RunId, Tenant, ThreadId};
 use holdpoint_graph::nodes;
 use holdpoint_store::{
-    Error as StoreError, RunFilter, RunRecord, RunStatus, RunUpdate, ThreadError, ThreadRecord, ThreadStatus,
+    Error as StoreError, RunCancel, RunFilter, RunRecord, RunStatus, RunUpdate, ThreadError, ThreadStatus,
 };
 use serde_json::{Map, Value, json};
 
 use super::feed::{Finish, FrameKind};
-use super::frames::RunSink;
+use super::frames::{CHANNEL_MODES, RunSink};
 use super::outcome::{Outcome, cancelled};
 use super::request::{self, Act, RunRequest};
+use super::rollback::RolledBack;
 use super::{Runs, host};
 use crate::problem::Problem;
 
@@ -28,6 +29,13 @@ pub(super) enum Advanced {
     Done,
     /// Nothing could be done just now.
     Later,
+}
+
+/// A thread that goes on under no run.
+struct Alone<'a> {
+    thread: &'a ThreadId,
+    tenant: &'a Tenant,
+    graph: &'a GraphName,
 }
 
 /// Why the engine did not do what a run asks for.
@@ -53,13 +61,17 @@ impl Runs {
                 details: None,
             };
             self.end(&run, RunStatus::Error, Some(error)).await;
-            return self.conclude(&run, None, None).await;
-        };
-        let before = match self.store().thread(&run.thread).await {
-            Ok(record) => record.map(|record| record.head),
-            Err(error) => return self.later(&run.thread, &error),
+            return self.conclude(&run, None).await;
         };
         let begun = run.status == RunStatus::Running;
+        if run.cancel.is_some() {
+            // Wanted ended before this host came to it.
+            drain.cancel();
+            if !begun {
+                self.end(&run, RunStatus::Interrupted, Some(cancelled("request"))).await;
+                return self.conclude(&run, None).await;
+            }
+        }
         let engine = self.engine_for(&run, &request, begun, drain);
         let done = if begun {
             engine.proceed(&run.thread).await.map_err(refusal)
@@ -81,9 +93,7 @@ impl Runs {
                 None
             }
         };
-        // Of one that began in another claim it is not known first-hand what was before it.
-        let before = (!begun).then_some(before);
-        self.conclude(&run, view, before).await
+        self.conclude(&run, view).await
     }
 
     /// Lets a thread go on that runs and is nobody's: under the run that it is in the middle of, or under none.
@@ -94,7 +104,7 @@ impl Runs {
             limit: 1,
             ..RunFilter::default()
         };
-        let (record, runs) = match (self.store().thread(thread).await, self.store().runs(&running).await) {
+        let (record, runs) = match tokio::join!(self.store().thread(thread), self.store().runs(&running)) {
             (Ok(Some(record)), Ok(runs)) => (record, runs),
             (Ok(None), _) => return Advanced::Done,
             (Err(error), _) | (_, Err(error)) => return self.later(thread, &error),
@@ -108,13 +118,25 @@ impl Runs {
         if record.status != ThreadStatus::Running {
             return Advanced::Done;
         }
-        self.proceed_alone(&record, drain).await
+        let alone = Alone { thread, tenant: &record.tenant, graph: &record.graph_name };
+        self.alone(alone, drain, |engine| async move { engine.proceed(thread).await }).await
     }
 
-    async fn proceed_alone(&self, record: &ThreadRecord, drain: &Drain) -> Advanced {
-        let thread = &record.id;
+    /// Lets a thread go on that a decision has claimed: under no run, since the one that asked ended when it waited.
+    pub(super) async fn drive(&self, taken: Taken, drain: &Drain) -> Advanced {
+        let (thread, tenant, graph) = (taken.thread.clone(), taken.tenant.clone(), taken.graph.clone());
+        let alone = Alone { thread: &thread, tenant: &tenant, graph: &graph };
+        self.alone(alone, drain, |engine| async move { engine.drive_taken(taken).await }).await
+    }
+
+    async fn alone<F: Future<Output = Result<ThreadView, EngineError>> + Send>(
+        &self,
+        Alone { thread, tenant, graph }: Alone<'_>,
+        drain: &Drain,
+        advance: impl FnOnce(Engine) -> F,
+    ) -> Advanced {
         let feed = self.feed(thread);
-        let graph = record.graph_name.to_string();
+        let graph = graph.to_string();
         let metadata = Map::from_iter([
             ("thread_id".to_owned(), thread.as_str().into()),
             ("graph_id".to_owned(), graph.as_str().into()),
@@ -124,14 +146,14 @@ impl Runs {
             vec![(FrameKind::Lifecycle, Namespace::root(), told)]
         };
         feed.push(None, self.0.engine.now_ms(), lifecycle("running"));
-        let sink = RunSink::new(Arc::clone(&feed), None, graph.clone(), &[], metadata);
+        let sink = RunSink::new(Arc::clone(&feed), None, graph.clone(), &CHANNEL_MODES, metadata);
         let engine = self.0.engine.with_options(RunOptions {
             events: Some(Arc::new(sink)),
             drain: drain.clone(),
-            principal: host(&record.tenant),
+            principal: host(tenant),
             ..RunOptions::default()
         });
-        match engine.proceed(thread).await {
+        match advance(engine).await {
             Ok(view) => {
                 let event = match view.status {
                     ThreadStatus::Running => "running",
@@ -171,8 +193,10 @@ impl Runs {
                 actor: run.actor.clone(),
                 groups: request.groups.iter().cloned().collect(),
                 tenant: run.tenant.clone(),
+                authenticated: request.authenticated(),
             },
             run: Some(Turn { run: run.id.clone(), begun }),
+            take_up: false,
         })
     }
 
@@ -290,22 +314,14 @@ impl Runs {
         }
     }
 
-    /// After an attempt: tells those who watch, when the run is over. `before` is the thread's head before the run, where that is known (`None`
-    /// inside: it had none).
-    async fn conclude(
-        &self,
-        run: &RunRecord,
-        view: Option<ThreadView>,
-        before: Option<Option<CheckpointId>>,
-    ) -> Advanced {
+    /// After an attempt: rolls the run back where that is wanted, and tells those who watch, when it is over.
+    async fn conclude(&self, run: &RunRecord, view: Option<ThreadView>) -> Advanced {
         let stored = match self.store().run(&run.id).await {
             Ok(stored) => stored,
             Err(error) => return self.later(&run.thread, &error),
         };
-        let rollback = self.state().active.get(&run.thread).is_some_and(|active| active.rollback);
         let Some(mut stored) = stored else {
-            let outcome = Outcome { status: RunStatus::Interrupted, error: Some(cancelled("deletion")), view: None };
-            self.tell_end(run, &outcome, None);
+            self.tell_gone(&run.thread, &run.id);
             return Advanced::Done;
         };
         if !stored.status.is_over() {
@@ -328,8 +344,13 @@ impl Runs {
         };
         let outcome = Outcome { status: stored.status, error: stored.error.clone(), view };
         let mut not_rolled_back = None;
-        if rollback {
-            not_rolled_back = self.roll_back(&stored, before).await.err();
+        if stored.cancel == Some(RunCancel::Rollback) {
+            not_rolled_back = match self.roll_back(&stored).await {
+                RolledBack::Done => None,
+                // It is still wanted: the next look does it, and tells.
+                RolledBack::Later(obstacle) => return self.later(&run.thread, &obstacle),
+                RolledBack::Never(code, text) => Some((code, text)),
+            };
         }
         self.tell_end(&stored, &outcome, not_rolled_back);
         self.0.mail.notify_one();
@@ -355,6 +376,13 @@ impl Runs {
         feed.finish(&run.id, at_ms, outcome.last_words(&graph), finish);
     }
 
+    /// Tells those who watch a run that it is no more: it was rolled back, or deleted with its thread.
+    pub(super) fn tell_gone(&self, thread: &ThreadId, run: &RunId) {
+        let outcome = Outcome { status: RunStatus::Interrupted, error: Some(cancelled("deletion")), view: None };
+        let finish = Finish { body: outcome.body(), not_rolled_back: None };
+        self.feed(thread).finish(run, self.0.engine.now_ms(), outcome.last_words(""), finish);
+    }
+
     /// What a run that is over came to, as far as its thread still tells.
     pub(crate) async fn body_of(&self, run: &RunRecord) -> Value {
         let view = self.0.engine.view(&run.thread).await.ok();
@@ -376,7 +404,7 @@ impl Runs {
         }
     }
 
-    fn later(&self, thread: &ThreadId, error: &dyn std::fmt::Display) -> Advanced {
+    pub(super) fn later(&self, thread: &ThreadId, error: &dyn std::fmt::Display) -> Advanced {
         tracing::info!(%thread, %error, "a thread cannot be advanced now");
         self.state().postponed.insert(thread.clone());
         Advanced::Later

@@ -71,6 +71,8 @@ pub(crate) enum FrameKind {
     Asked,
     /// What a run, or the thread, does now.
     Lifecycle,
+    /// The thread's state was written from outside, not by a run.
+    StateUpdate,
     /// A run failed or was cancelled.
     Failed,
     /// A run has ended: nothing of it follows.
@@ -129,6 +131,11 @@ impl Feeds {
     pub(crate) fn of(&self, thread: &ThreadId, now_ms: u64) -> Arc<Feed> {
         let mut all = self.all();
         Arc::clone(all.entry(thread.clone()).or_insert_with(|| Arc::new(Feed::new(now_ms))))
+    }
+
+    /// The feed of a thread, where there is one.
+    pub(crate) fn known(&self, thread: &ThreadId) -> Option<Arc<Feed>> {
+        self.all().get(thread).cloned()
     }
 
     /// Forgets feeds that nobody has watched or written for a while, and of the others without watchers the oldest where they are too large.

@@ -27,6 +27,10 @@ pub(crate) const MODES: [&str; 11] = [
     "lifecycle",
 ];
 
+/// The modes that tell what the channels of a thread's own stream can show. What nobody chose the modes of is told in these: a run that a command
+/// began, a thread that goes on by itself.
+pub(crate) const CHANNEL_MODES: [&str; 6] = ["values", "updates", "messages-tuple", "tasks", "checkpoints", "custom"];
+
 /// Takes the events of one run, or of a thread that goes on by itself, and tells them in its feed.
 pub(crate) struct RunSink {
     feed: Arc<Feed>,
@@ -53,10 +57,10 @@ impl RunSink {
         feed: Arc<Feed>,
         run: Option<RunId>,
         graph: String,
-        modes: &[String],
+        modes: &[impl AsRef<str>],
         metadata: Map<String, Value>,
     ) -> Self {
-        let asked = |name: &str| modes.iter().any(|mode| mode == name);
+        let asked = |name: &str| modes.iter().any(|mode| mode.as_ref() == name);
         let always = [Mode::Values, Mode::Updates, Mode::Tasks, Mode::Custom];
         let besides = [Mode::Checkpoints, Mode::Debug].into_iter().filter(|mode| asked(mode.name()));
         let converter = Converter {

@@ -8,7 +8,9 @@
 //!
 //! * `request`: what a run asks for, as it is stored. `asked`: as it comes; `accept`: whether it is accepted, and as
 //!   what.
-//! * `worker`: whose turn it is, what was left behind, and the end of it all. `execute`: one run on the engine. `cancel`: ending one early.
+//! * `worker`: whose turn it is, what was left behind, and the end of it all. `execute`: one run on the engine. `cancel`: ending one early; `rollback`: as if it
+//!   had not been.
+//! * `expiry`: what goes by itself. `decide`: a person's decision, with which a thread goes on.
 //! * `feed`: what is told of a thread, kept for a while. `frames`, `messages`: from an engine's events to what is told.
 //! * `outcome`: what a run came to, as its caller is told. `webhook`: the same, told to somebody else.
 
@@ -20,7 +22,11 @@ mod asked;
 mod worker;
 
 mod cancel;
+mod decide;
 mod execute;
+mod rollback;
+
+mod expiry;
 
 mod feed;
 mod frames;
@@ -44,10 +50,11 @@ use crate::context::{Graphs, Outbox, Parts};
 use crate::settings::Settings;
 
 pub(crate) use accept::assistant_id;
-pub(crate) use asked::{Command, CreateRun, OnDisconnect};
-pub(crate) use cancel::CancelAction;
+pub(crate) use asked::{Command, CreateRun, OnDisconnect, Texts, needed_role};
+pub(crate) use cancel::cancel_action;
+pub(crate) use expiry::keep_latest;
 pub(crate) use feed::{Batch, Feed, Finish, Frame, FrameKind, Watcher};
-pub(crate) use frames::MODES;
+pub(crate) use frames::{CHANNEL_MODES, MODES};
 pub(crate) use request::{RunRequest, destinations};
 
 use feed::Feeds;
@@ -94,8 +101,6 @@ struct State {
 struct Active {
     run: Option<RunId>,
     drain: Drain,
-    /// The thread is to go back to where it was before the run.
-    rollback: bool,
     /// It was woken meanwhile.
     again: bool,
 }
@@ -121,6 +126,11 @@ impl Runs {
     /// What is told of a thread.
     pub(crate) fn feed(&self, thread: &ThreadId) -> Arc<Feed> {
         self.0.feeds.of(thread, self.0.engine.now_ms())
+    }
+
+    /// The same, where anybody has watched or written one for a while.
+    pub(crate) fn known_feed(&self, thread: &ThreadId) -> Option<Arc<Feed>> {
+        self.0.feeds.known(thread)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -152,5 +162,5 @@ impl Runs {
 
 /// The host itself, acting for a tenant.
 fn host(tenant: &Tenant) -> Principal {
-    Principal { actor: Actor::worker(), groups: Default::default(), tenant: tenant.clone() }
+    Principal { actor: Actor::worker(), groups: Default::default(), tenant: tenant.clone(), authenticated: None }
 }

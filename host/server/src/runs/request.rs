@@ -2,7 +2,7 @@
 //!
 //! Everything that could be read in two ways is decided at acceptance: an answer names its question, a dismissal is told from a command.
 
-use holdpoint_engine::{Breakpoints, Selection};
+use holdpoint_engine::{Authentication, Breakpoints, Selection};
 use holdpoint_graph::nodes::{Destination, EffectMode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -17,6 +17,12 @@ pub(crate) struct RunRequest {
     /// The groups of whoever asked, as they stood at acceptance.
     #[serde(default)]
     pub(crate) groups: Vec<String>,
+    /// When whoever asked had signed in, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) authenticated_at_ms: Option<u64>,
+    /// How they had signed in, by their provider's name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) acr: Option<String>,
     /// What is to be done.
     pub(crate) act: Act,
     /// The thread's head at acceptance.
@@ -138,6 +144,11 @@ impl Strategy {
 }
 
 impl RunRequest {
+    /// When and how whoever asked had signed in.
+    pub(crate) fn authenticated(&self) -> Option<Authentication> {
+        self.authenticated_at_ms.map(|at_ms| Authentication { at_ms, acr: self.acr.clone() })
+    }
+
     /// Reads the stored form; none when a newer version wrote something that this one does not know.
     pub(crate) fn read(stored: &Value) -> Option<Self> {
         Self::deserialize(stored).ok()

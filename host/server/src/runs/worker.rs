@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
-use holdpoint_engine::Drain;
-use holdpoint_graph::ids::ThreadId;
-use holdpoint_store::{RunFilter, RunRecord, RunStatus, ThreadFilter, ThreadStatus};
+use holdpoint_engine::{Drain, Taken};
+use holdpoint_graph::ids::{RunId, ThreadId};
+use holdpoint_store::{RunCancel, RunFilter, RunRecord, RunStatus, ThreadFilter, ThreadStatus};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::execute::Advanced;
+use super::expiry::SESSIONS_EVERY_MS;
 use super::outcome::Outcome;
 use super::{Active, Runs};
 
@@ -33,6 +34,10 @@ pub(super) enum Job {
     Run(Box<RunRecord>),
     /// Let it go on.
     Proceed,
+    /// Roll back a run that is over.
+    RollBack(Box<RunRecord>),
+    /// Drive it: a decision has claimed it.
+    Taken(Box<Taken>),
 }
 
 impl Runs {
@@ -125,6 +130,11 @@ impl Runs {
                 }
                 let Some(thread) = state.woken.pop_front() else { return };
                 state.postponed.remove(&thread);
+                if let Some(active) = state.active.get_mut(&thread) {
+                    // Its place was taken meanwhile, perhaps only for a decision: it is looked at again when that is given up.
+                    active.again = true;
+                    continue;
+                }
                 thread
             };
             self.advance(&thread, Job::Proceed);
@@ -133,52 +143,73 @@ impl Runs {
 
     /// Advances a thread in a task of its own. False when there is no room, or it is being advanced, or was just tried in vain.
     pub(super) fn advance(&self, thread: &ThreadId, job: Job) -> bool {
-        self.advance_with(thread, job, Drain::default(), false)
+        self.advance_with(thread, job, Drain::default())
     }
 
     /// The same, with a say in how it ends.
-    pub(super) fn advance_with(&self, thread: &ThreadId, job: Job, drain: Drain, rollback: bool) -> bool {
-        {
-            let mut state = self.state();
-            let full = state.active.len() >= self.0.settings.runs_max;
-            if state.stopping || full || state.active.contains_key(thread) || state.postponed.contains(thread) {
-                return false;
+    pub(super) fn advance_with(&self, thread: &ThreadId, job: Job, drain: Drain) -> bool {
+        let run = match &job {
+            Job::Run(run) => Some(run.id.clone()),
+            Job::Proceed | Job::Taken(_) | Job::RollBack(_) => None,
+        };
+        match self.place(thread, run, drain.clone()) {
+            Some(place) => {
+                Self::begin(place, job, drain);
+                true
             }
-            let run = match &job {
-                Job::Run(run) => Some(run.id.clone()),
-                Job::Proceed => None,
-            };
-            state.active.insert(thread.clone(), Active { run, drain: drain.clone(), rollback, again: false });
-            self.0.active.send_replace(state.active.len());
+            None => false,
         }
-        let place = Place { runs: self.clone(), thread: thread.clone() };
+    }
+
+    /// A thread's place among those that are being advanced. None when there is no room, or it has one, or was just tried in vain, or the host drains.
+    pub(super) fn place(&self, thread: &ThreadId, run: Option<RunId>, drain: Drain) -> Option<Place> {
+        let mut state = self.state();
+        let full = state.active.len() >= self.0.settings.runs_max;
+        if state.stopping || full || state.active.contains_key(thread) || state.postponed.contains(thread) {
+            return None;
+        }
+        state.active.insert(thread.clone(), Active { run, drain, again: false });
+        self.0.active.send_replace(state.active.len());
+        Some(Place { runs: self.clone(), thread: thread.clone() })
+    }
+
+    /// Advances the thread of a place in a task of its own.
+    pub(super) fn begin(place: Place, job: Job, drain: Drain) {
         tokio::spawn(async move {
             let Place { runs, thread } = &place;
             let advanced = match job {
                 Job::Run(run) => runs.execute(*run, &drain).await,
                 Job::Proceed => runs.proceed(thread, &drain).await,
+                Job::RollBack(run) => runs.finish_rollback(*run).await,
+                Job::Taken(taken) => runs.drive(*taken, &drain).await,
             };
             tracing::trace!(%thread, ?advanced, "a thread was advanced");
             if advanced == Advanced::Done {
                 runs.0.mail.notify_one();
             }
         });
-        true
     }
 
     async fn tend(self) {
         let mut stopping = self.0.stopping.subscribe();
         let mut tick = tokio::time::interval(self.0.settings.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut first = true;
+        let (mut first, mut sessions_at_ms) = (true, 0);
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }
             self.recover(first).await;
+            self.look_for_wishes().await;
             first = false;
             self.watch_deadlines().await;
+            self.end_threads().await;
+            let now_ms = self.0.engine.now_ms();
+            if now_ms >= sessions_at_ms {
+                self.clear_sessions().await;
+                sessions_at_ms = now_ms.saturating_add(SESSIONS_EVERY_MS);
+            }
             self.0.feeds.sweep();
         }
     }
@@ -249,12 +280,17 @@ impl Runs {
         }
     }
 
-    async fn tell_if_over(&self, thread: &ThreadId, id: &holdpoint_graph::ids::RunId) {
+    async fn tell_if_over(&self, thread: &ThreadId, id: &RunId) {
         match self.store().run(id).await {
+            // It is over when it is rolled back.
+            Ok(Some(run)) if run.cancel == Some(RunCancel::Rollback) => {}
             Ok(Some(run)) if run.status.is_over() => {
                 let view = self.0.engine.view(thread).await.ok();
-                self.tell_end(&run, &Outcome { status: run.status, error: run.error.clone(), view }, None);
+                let kept = run.error.as_ref().filter(|error| error.code == "HP0841");
+                let kept = kept.map(|error| (error.code.clone(), error.message.clone()));
+                self.tell_end(&run, &Outcome { status: run.status, error: run.error.clone(), view }, kept);
             }
+            Ok(None) => self.tell_gone(thread, id),
             Ok(_) | Err(_) => {}
         }
     }
@@ -294,7 +330,7 @@ impl Runs {
 }
 
 /// A thread's place among those that are being advanced. It is given up whatever becomes of the task.
-struct Place {
+pub(super) struct Place {
     runs: Runs,
     thread: ThreadId,
 }

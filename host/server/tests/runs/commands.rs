@@ -100,3 +100,70 @@ async fn what_cannot_be_done_is_said_in_the_protocols_words() {
     server.http.post(&path, json!({ "channels": ["nothing"] })).await.refused(422, "HP0830");
     server.http.post(&path, json!({})).await.refused(422, "HP0821");
 }
+
+#[tokio::test]
+async fn a_run_that_a_command_began_is_told_and_joined_like_any_other() {
+    let server = Setup { nodes: talking(), ..Setup::default() }.start().await;
+    server.deploy("approval", APPROVAL).await;
+    let thread = server.thread().await;
+    let mut all =
+        Reader::get(&server.http, &format!("/threads/{thread}/stream?stream_modes=run_modes,lifecycle"), None).await;
+    let begun = json!({ "assistant_id": "approval", "input": { "title": "x" } });
+    let begun = command(&server, &thread, 1, "run.start", begun).await;
+    let run = begun["result"]["run_id"].as_str().unwrap().to_owned();
+    let stopped = server.join(&thread, &run).await;
+    let asked = super::scene::asked(&stopped)[0].clone();
+    // The thread's own stream, and the run's from its start.
+    let told = all.until("messages").await;
+    assert_eq!(told[0].data["run_id"], json!(run));
+    assert_eq!(told.last().unwrap().data[0]["content"], json!("hello"));
+    let path = format!("/threads/{thread}/runs/{run}/stream");
+    let again = Reader::get(&server.http, &path, Some("-1")).await.rest().await;
+    let seen = super::scene::names(&again);
+    for event in ["metadata", "values", "updates", "messages", "tasks", "checkpoints", "end"] {
+        assert!(seen.contains(&event), "{event} in {seen:?}");
+    }
+    let answer = json!({ "interrupt_id": asked, "namespace": [], "response": true });
+    assert_eq!(command(&server, &thread, 2, "input.respond", answer).await["type"], json!("success"));
+    let runs = server.http.get(&format!("/threads/{thread}/runs?limit=1")).await.expect(200);
+    let second = runs[0]["run_id"].as_str().unwrap().to_owned();
+    assert_eq!(server.join(&thread, &second).await["log"], json!(["plan", "approve", "pay"]));
+    let done =
+        |sent: &super::scene::Sent| sent.data["status"] == json!("run_done") && sent.data["run_id"] == json!(second);
+    while !done(&all.next().await.expect("the stream goes on")) {}
+    // Whoever watches by channel sees the same.
+    let path = format!("/threads/{thread}/stream/events");
+    let mut events =
+        Reader::post(&server.http, &path, json!({ "channels": ["messages", "checkpoints"], "since": 0 })).await;
+    until(&mut events, "checkpoints", |_| true).await;
+    until(&mut events, "messages", |data| data[0]["content"] == json!("hello")).await;
+}
+
+/// The node that plans says something.
+fn talking() -> crate::support::FakeNodes {
+    crate::support::standard_nodes().with_async("plan", |call| {
+        Box::pin(async move {
+            let message = json!({ "message": { "type": "ai", "id": "m", "content": "hello" } });
+            call.journal.report(holdpoint_graph::nodes::TaskReport::Custom(message));
+            crate::support::update(json!({ "log": ["plan"] })).into()
+        })
+    })
+}
+
+#[tokio::test]
+async fn a_write_from_outside_is_told() {
+    let server = Setup::default().start().await;
+    server.deploy("approval", APPROVAL).await;
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/stream?stream_modes=state_update");
+    let mut updates = Reader::get(&server.http, &path, None).await;
+    server.wait(&thread, json!({ "assistant_id": "approval", "input": { "title": "x" } })).await;
+    let body = json!({ "values": { "title": "y" }, "as_node": "plan" });
+    server.http.post(&format!("/threads/{thread}/state"), body).await.expect(200);
+    let told = updates.next().await.unwrap();
+    assert_eq!((told.event.as_str(), &told.data["thread_id"]), ("state_update", &json!(thread)));
+    assert_eq!(told.data["state"]["values"]["title"], json!("y"));
+    let wrong = server.http.get(&format!("/threads/{thread}/stream?stream_modes=dance")).await;
+    wrong.refused(422, "HP0830");
+    assert!(wrong.body["detail"].as_str().unwrap().contains("lifecycle, run_modes, state_update"), "{}", wrong.text);
+}

@@ -5,15 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
-use holdpoint_graph::nodes::{Command, TaskReport};
-use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
+use holdpoint_graph::nodes::TaskReport;
 use holdpoint_server::Settings;
-use holdpoint_store::{
-    AuditEntry, Commit, Content, Error, HistoryFilter, Journal, MemoryStore, OperationFilter, Outline, QuestionRecord,
-    Snapshot, Statistics, Store, ThreadFilter, ThreadRecord, VersionKind, VersionRecord,
-};
+use holdpoint_store::forward::Forward;
+use holdpoint_store::{Error, MemoryStore, Store};
 use serde_json::{Value, json};
 
 use super::scene::{Gate, Reader, SLOW, Sent, asked, names};
@@ -182,102 +177,24 @@ async fn a_thread_is_watched_over_its_runs() {
 }
 
 /// A store that counts what is read from it.
-struct Counted {
-    inner: Arc<dyn Store>,
-    reads: AtomicU64,
+pub(super) struct Counted {
+    pub(super) inner: Arc<dyn Store>,
+    pub(super) reads: AtomicU64,
 }
 
-impl Counted {
-    async fn read<T>(&self, read: impl Future<Output = T> + Send) -> T {
+#[async_trait]
+impl Forward for Counted {
+    fn inner(&self) -> &dyn Store {
+        self.inner.as_ref()
+    }
+
+    async fn read<T, C>(&self, call: C) -> Result<T, Error>
+    where
+        T: Send,
+        C: Future<Output = Result<T, Error>> + Send,
+    {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        read.await
-    }
-}
-
-holdpoint_store::forward_store!(Counted, |store, call| store.read(call), |store, change| store
-    .inner
-    .change_question(change));
-
-#[async_trait]
-impl Journal for Counted {
-    async fn operation(&self, key: &OperationKey) -> Result<Option<OperationRecord>, Error> {
-        self.read(self.inner.operation(key)).await
-    }
-    async fn operations(&self, thread: &ThreadId) -> Result<Vec<OperationRecord>, Error> {
-        self.read(self.inner.operations(thread)).await
-    }
-    async fn find_operations(&self, filter: &OperationFilter) -> Result<Vec<OperationRecord>, Error> {
-        self.read(self.inner.find_operations(filter)).await
-    }
-    async fn due_operations(&self, now_ms: u64, limit: usize) -> Result<Vec<OperationRecord>, Error> {
-        self.read(self.inner.due_operations(now_ms, limit)).await
-    }
-    async fn hits(&self, key: &OperationKey) -> Result<Vec<OperationHit>, Error> {
-        self.read(self.inner.hits(key)).await
-    }
-    async fn exchange_operation(
-        &self,
-        expected: &OperationRecord,
-        next: OperationRecord,
-        at_ms: u64,
-        audit: Vec<AuditEntry>,
-    ) -> Result<bool, Error> {
-        self.inner.exchange_operation(expected, next, at_ms, audit).await
-    }
-}
-
-#[async_trait]
-impl Store for Counted {
-    async fn commit(&self, commit: Commit) -> Result<(), Error> {
-        self.inner.commit(commit).await
-    }
-    async fn thread(&self, thread: &ThreadId) -> Result<Option<ThreadRecord>, Error> {
-        self.read(self.inner.thread(thread)).await
-    }
-    async fn threads(&self, filter: &ThreadFilter) -> Result<Vec<ThreadRecord>, Error> {
-        self.read(self.inner.threads(filter)).await
-    }
-    async fn snapshot(&self, thread: &ThreadId, at: Option<&CheckpointId>) -> Result<Option<Snapshot>, Error> {
-        self.read(self.inner.snapshot(thread, at)).await
-    }
-    async fn history(&self, thread: &ThreadId, filter: &HistoryFilter) -> Result<Vec<Snapshot>, Error> {
-        self.read(self.inner.history(thread, filter)).await
-    }
-    async fn outline(&self, thread: &ThreadId) -> Result<Vec<Outline>, Error> {
-        self.read(self.inner.outline(thread)).await
-    }
-    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error> {
-        self.inner.retain(thread, epoch, keep).await
-    }
-    async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error> {
-        self.read(self.inner.cached(key, now_ms)).await
-    }
-    async fn clear_cache(&self, now_ms: Option<u64>) -> Result<u64, Error> {
-        self.inner.clear_cache(now_ms).await
-    }
-    async fn put_version(&self, version: VersionRecord, audit: Vec<AuditEntry>) -> Result<(), Error> {
-        self.inner.put_version(version, audit).await
-    }
-    async fn versions(&self, kind: VersionKind, name: Option<&str>) -> Result<Vec<VersionRecord>, Error> {
-        self.read(self.inner.versions(kind, name)).await
-    }
-    async fn question(&self, thread: &ThreadId, question: &QuestionId) -> Result<Option<QuestionRecord>, Error> {
-        self.read(self.inner.question(thread, question)).await
-    }
-    async fn delete_thread(&self, thread: &ThreadId, epoch: Epoch, audit: Vec<AuditEntry>) -> Result<(), Error> {
-        self.inner.delete_thread(thread, epoch, audit).await
-    }
-    async fn put_contents(&self, contents: Vec<Content>) -> Result<(), Error> {
-        self.inner.put_contents(contents).await
-    }
-    async fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
-        self.read(self.inner.content(digest)).await
-    }
-    async fn missing_contents(&self, digests: &[Digest]) -> Result<Vec<Digest>, Error> {
-        self.read(self.inner.missing_contents(digests)).await
-    }
-    fn statistics(&self) -> Statistics {
-        self.inner.statistics()
+        call.await
     }
 }
 

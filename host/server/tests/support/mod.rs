@@ -233,7 +233,7 @@ impl TestServer {
 pub(crate) fn admin(context: &Context) -> Caller {
     let principal =
         Principal { actor: Actor::asserted("test"), tenant: context.settings().tenant.clone(), ..Principal::default() };
-    Caller { principal, role: Some(Role::Admin), by_cookie: false }
+    Caller { principal, role: Some(Role::Admin), by_cookie: false, page: None }
 }
 
 pub(crate) async fn deploy(context: &Context, name: &str, text: &str) -> Deployment {

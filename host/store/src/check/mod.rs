@@ -128,7 +128,7 @@ fn settlements(settlements: &[Settlement]) -> Result<(), Error> {
                 proceedings(said)?;
                 question
             }
-            Settlement::Supersede { question } => question,
+            Settlement::Supersede { question } | Settlement::Cancel { question, .. } => question,
         };
         if !seen.insert(question) {
             return invalid(format!("question {question} is settled twice in one commit"));

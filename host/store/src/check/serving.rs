@@ -4,11 +4,11 @@ use holdpoint_graph::ids::{RunId, ThreadId};
 use serde_json::{Map, Value};
 
 use super::{answer, depth, integer, invalid, operation, optional_error, optional_integer};
-use crate::access::{ApiKeyRecord, LinkRecord};
+use crate::access::{ApiKeyRecord, LinkRecord, SessionRecord};
 use crate::approvals::{DeadlineGuard, Proceedings, QuestionChange};
 use crate::audit::AuditEntry;
 use crate::records::QuestionRecord;
-use crate::runs::{RunRecord, RunStatus, RunUpdate, ThreadEntry};
+use crate::runs::{RunRecord, RunStatus, RunUpdate, ThreadEntry, ThreadExpiry};
 use crate::store::Error;
 
 /// Checks a change of a question by itself.
@@ -63,7 +63,20 @@ pub(crate) fn run_update(update: &RunUpdate, at_ms: u64) -> Result<(), Error> {
 pub(crate) fn entry(entry: &ThreadEntry) -> Result<(), Error> {
     integer(entry.created_at_ms, "time of an entry")?;
     integer(entry.updated_at_ms, "time of an entry")?;
+    expiry(entry.expiry.as_ref(), entry.updated_at_ms)?;
     metadata(&entry.metadata)
+}
+
+/// Checks when a thread is to go.
+pub(crate) fn expiry(expiry: Option<&ThreadExpiry>, at_ms: u64) -> Result<(), Error> {
+    integer(at_ms, "time of an entry")?;
+    optional_integer(expiry.map(|expiry| expiry.at_ms), "end of a thread")?;
+    optional_integer(expiry.map(|expiry| expiry.ttl_ms), "life of a thread")
+}
+
+/// Checks the time of a wish to end a run.
+pub(crate) fn cancel(at_ms: u64) -> Result<(), Error> {
+    integer(at_ms, "time of a run")
 }
 
 /// Checks a change of an entry's metadata.
@@ -89,6 +102,13 @@ pub(crate) fn link(link: &LinkRecord) -> Result<(), Error> {
     integer(link.created_at_ms, "time of a link")?;
     integer(link.expires_at_ms, "end of a link")?;
     optional_integer(link.used_at_ms, "time of a link")
+}
+
+/// Checks a session by itself.
+pub(crate) fn session(session: &SessionRecord) -> Result<(), Error> {
+    integer(session.created_at_ms, "time of a session")?;
+    integer(session.expires_at_ms, "end of a session")?;
+    depth(&session.caller, "a session's caller")
 }
 
 /// Whether something may be said of a pending question as it is stored: its deadline first, since that is final, then what was said before.
@@ -125,6 +145,11 @@ pub(crate) fn thread_is_there(thread: &ThreadId) -> Error {
     Error::Invalid(format!("thread {thread} is there: its history is deleted first"))
 }
 
+/// What is refused where an entry is removed whose thread has a run that is not over.
+pub(crate) fn run_is_open(thread: &ThreadId) -> Error {
+    Error::Invalid(format!("thread {thread} has a run that is pending or running"))
+}
+
 /// What is refused where a run of this id is there.
 pub(crate) fn run_exists(run: &RunId) -> Error {
     Error::Exists(format!("run {run}"))
@@ -149,6 +174,7 @@ pub(super) fn proceedings(proceedings: &Proceedings) -> Result<(), Error> {
         integer(vote.at_ms, "time of a vote")?;
         depth(&vote.value, "a vote")?;
     }
+    optional_integer(proceedings.withdrawn.as_ref().map(|withdrawn| withdrawn.at_ms), "time of a withdrawal")?;
     proceedings.proposal.as_ref().map_or(Ok(()), |proposal| depth(&proposal.value, "a proposal"))
 }
 

@@ -56,6 +56,7 @@ fn vote(by: &str, value: Value) -> Vote {
         value,
         reason: Some("ü \u{0}".to_owned()),
         digest: Digest::of_bytes(b"shown"),
+        break_glass: false,
         at_ms: NOW_MS,
     }
 }
@@ -90,12 +91,18 @@ pub async fn proceedings_come_back_whole(store: Arc<dyn Store>) {
     let said = Proceedings {
         version: 1,
         added: vec![
-            Added { to: "group:legal".into(), on_behalf_of: None, until_ms: None, at_ms: NOW_MS },
-            Added { to: "user:eva".into(), on_behalf_of: Some("user:ben".into()), until_ms: Some(7), at_ms: NOW_MS },
+            Added { to: "group:legal".into(), on_behalf_of: None, until_ms: None, reason: None, at_ms: NOW_MS },
+            Added {
+                to: "user:eva".into(),
+                on_behalf_of: Some("user:ben".into()),
+                until_ms: Some(7),
+                reason: Some("away".into()),
+                at_ms: NOW_MS,
+            },
         ],
         votes: vec![
             vote("user:eva", Value::Null),
-            Vote { reason: None, on_behalf_of: None, ..vote("a", json!([1.5])) },
+            Vote { reason: None, on_behalf_of: None, break_glass: true, ..vote("a", json!([1.5])) },
         ],
         proposal: Some(Proposal {
             value: Value::Null,
@@ -104,6 +111,7 @@ pub async fn proceedings_come_back_whole(store: Arc<dyn Store>) {
         }),
         escalated: 2,
         reminded: u32::MAX,
+        withdrawn: None,
     };
     let changing = QuestionChange { proceedings: said.clone(), due_at_ms: Some(5), ..change("t", &question) };
     assert_eq!(store.change_question(changing).await, Ok(Changed::default()));

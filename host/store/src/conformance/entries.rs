@@ -12,13 +12,7 @@ use crate::store::{Commit, Error, Expect, Store};
 
 fn entry(name: &str, of: &str, metadata: Value, at: u64) -> ThreadEntry {
     let Value::Object(metadata) = metadata else { panic!("metadata is an object") };
-    ThreadEntry {
-        thread: thread(name),
-        tenant: tenant(of),
-        metadata,
-        created_at_ms: NOW_MS + at,
-        updated_at_ms: NOW_MS + at,
-    }
+    ThreadEntry::new(thread(name), tenant(of), metadata, NOW_MS + at)
 }
 
 async fn put(store: &Arc<dyn Store>, entry: ThreadEntry) {
@@ -103,15 +97,21 @@ pub async fn metadata_is_merged(store: Arc<dyn Store>) {
     put(&store, entry("t", "acme", json!({ "a": { "b": 1 }, "c": 2, "d": 3 }), 0)).await;
     let members = json!({ "a": { "e": [null, 0.1] }, "c": null, "ü.$\" \u{0}": "😀", "never": null });
     let Value::Object(members) = members else { panic!("an object") };
-    let merged = store.merge_metadata(&thread("t"), members, NOW_MS + 5).await.expect("it is there");
+    let merged = store
+        .merge_metadata(&thread("t"), members, NOW_MS + 5, vec![scene::audit("thread.metadata", Some("t"))])
+        .await
+        .expect("it is there");
     let expected = json!({ "a": { "e": [null, 0.1] }, "d": 3, "ü.$\" \u{0}": "😀" });
     assert_eq!(Value::Object(merged.metadata.clone()), expected);
     assert_eq!((merged.created_at_ms, merged.updated_at_ms), (NOW_MS, NOW_MS + 5));
     assert_eq!(summary(&store, "t").await.entry, merged);
-    let unknown = store.merge_metadata(&thread("u"), Map::new(), NOW_MS).await;
+    let unknown =
+        store.merge_metadata(&thread("u"), Map::new(), NOW_MS, vec![scene::audit("thread.metadata", None)]).await;
     assert_eq!(unknown, Err(Error::ThreadNotFound(thread("u"))));
-    let outcome = store.merge_metadata(&thread("t"), Map::new(), u64::MAX).await;
+    let outcome = store.merge_metadata(&thread("t"), Map::new(), u64::MAX, Vec::new()).await;
     assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
+    // What took place is on the record, and nothing else.
+    assert_eq!(store.audit_head().await.expect("readable").map(|(place, _)| place), Some(1));
 }
 
 /// An entry's status is its runs', then its head's.
@@ -156,7 +156,7 @@ pub async fn entries_are_ordered_filtered_and_paged(store: Arc<dyn Store>) {
     put(&store, entry("c", "other", json!({ "graph_id": "refund" }), 9)).await;
     apply(&store, Commit { at_ms: NOW_MS + 3, ..create_of("e", "acme") }).await;
     apply(&store, Commit { at_ms: NOW_MS + 8, ..update("e", 1) }).await;
-    assert!(store.merge_metadata(&thread("d"), Map::new(), NOW_MS + 20).await.is_ok());
+    assert!(store.merge_metadata(&thread("d"), Map::new(), NOW_MS + 20, Vec::new()).await.is_ok());
     let by = |order, ascending| EntryFilter { order, ascending, ..everything() };
     let cases = [
         (EntryOrder::Updated, false, ["d", "c", "e", "a", "b"]),
@@ -206,7 +206,7 @@ pub async fn entries_are_ordered_filtered_and_paged(store: Arc<dyn Store>) {
     }
 }
 
-/// An entry goes when its thread is gone, with its runs; never before.
+/// An entry goes when its thread is gone, with its runs; never before, nor while one of them is open.
 pub async fn an_entry_is_deleted_after_its_thread(store: Arc<dyn Store>) {
     apply(&store, create_of("t", "acme")).await;
     for (name, number) in [("t", 1), ("t", 2), ("u", 3)] {
@@ -217,6 +217,12 @@ pub async fn an_entry_is_deleted_after_its_thread(store: Arc<dyn Store>) {
     assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
     assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Ok(()));
     assert!(store.run(&scene::run_id(1)).await.expect("readable").is_some(), "runs stay with the entry");
+    for number in [1, 2] {
+        let outcome = store.delete_entry(&thread("t"), audit()).await;
+        assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
+        let ends = scene::run_update(number, RunStatus::Pending, RunStatus::Interrupted);
+        assert_eq!(store.update_run(ends, NOW_MS, Vec::new()).await, Ok(()));
+    }
     assert_eq!(store.audit_head().await, Ok(None));
     assert_eq!(store.delete_entry(&thread("t"), audit()).await, Ok(true));
     assert_eq!(store.entry(&thread("t")).await, Ok(None));

@@ -18,7 +18,7 @@
 //!
 //! * [`scene`]: records and commits to play with, for other tests too.
 //! * [`threads`], [`values`], [`checkpointer`], [`subgraphs`], [`questions`], [`operations`], [`exchange`], [`reads`], [`listing`],
-//!   [`retention`], [`shared`], [`writers`], [`decisions`], [`wakes`], [`once`], [`inbox`], [`runs`], [`entries`], [`trail`], [`access`]: the clauses, by topic.
+//!   [`retention`], [`shared`], [`writers`], [`decisions`], [`wakes`], [`once`], [`inbox`], [`runs`], [`entries`], [`ends`], [`trail`], [`access`]: the clauses, by topic.
 
 pub mod scene;
 
@@ -37,6 +37,7 @@ pub mod writers;
 
 pub mod access;
 pub mod decisions;
+pub mod ends;
 pub mod entries;
 pub mod inbox;
 pub mod once;
@@ -125,6 +126,8 @@ macro_rules! conformance_tests {
             questions::a_question_asked_again_stays_as_it_is,
             questions::an_answer_settles_a_question,
             questions::a_question_can_be_superseded,
+            questions::a_question_that_is_called_off_closes_its_links,
+            questions::a_question_can_be_cancelled,
             questions::a_second_answer_loses_and_writes_nothing,
             questions::of_concurrent_answers_one_wins,
             questions::an_unknown_question_refuses_the_commit,
@@ -141,6 +144,7 @@ macro_rules! conformance_tests {
             operations::hits_come_oldest_first_and_stay,
             operations::a_snapshot_shows_what_its_tasks_left_unsettled,
             operations::a_queued_operation_replaces_only_what_was_not_sent,
+            operations::operations_are_their_threads_tenants,
             exchange::an_exchange_replaces_what_is_as_expected,
             exchange::a_stale_exchange_writes_nothing,
             exchange::an_exchange_keeps_its_key,
@@ -172,6 +176,8 @@ macro_rules! conformance_tests {
             retention::a_fenced_retention_removes_nothing,
             retention::operations_outlive_their_checkpoints,
             retention::what_is_left_can_be_deleted,
+            retention::what_is_removed_is_on_the_record,
+            retention::a_threads_bytes_are_its_own,
             shared::a_result_is_used_again_until_its_end,
             shared::a_newer_result_takes_the_place,
             shared::a_refused_commits_results_are_not_used,
@@ -214,6 +220,11 @@ macro_rules! conformance_tests {
             entries::entries_have_the_status_that_callers_see,
             entries::entries_are_ordered_filtered_and_paged,
             entries::an_entry_is_deleted_after_its_thread,
+            ends::a_run_is_wanted_ended,
+            ends::a_rollback_stands_until_it_is_carried_out,
+            ends::a_run_knows_where_it_began,
+            ends::an_entry_goes_when_its_time_is_over,
+            ends::a_session_opens_until_it_ends,
             trail::what_takes_place_is_on_the_record,
             trail::records_are_listed_oldest_first,
             trail::concurrent_writers_make_one_chain,
@@ -269,6 +280,7 @@ mod tests {
             include_str!("inbox.rs"),
             include_str!("runs.rs"),
             include_str!("entries.rs"),
+            include_str!("ends.rs"),
             include_str!("trail.rs"),
             include_str!("access.rs"),
         ];

@@ -10,7 +10,7 @@ use holdpoint_graph::operation::{
 use serde_json::{Value, json};
 
 use super::scene::{self, NOW_MS, apply, create, head, operation, operation_key, replace, step, task, thread, update};
-use crate::store::{Commit, Error, OperationFilter, Store};
+use crate::store::{Commit, Error, Expect, OperationCounts, OperationFilter, Store};
 
 fn note(kind: NoteKind) -> OperationNote {
     OperationNote { at_ms: NOW_MS, kind, by: "cli:ana".to_owned(), text: "ticket \"7\" \u{0} ü".to_owned() }
@@ -306,4 +306,64 @@ pub async fn a_queued_operation_replaces_only_what_was_not_sent(store: Arc<dyn S
         let found = store.operation(&record.key).await.expect("readable").expect("stored");
         assert_eq!(found.state.name() == "queued", replaced, "{id}: {:?}", found.state);
     }
+}
+
+/// Operations are their thread's tenant's, whoever looks for them and whatever became of the thread; open ones are counted for each.
+pub async fn operations_are_their_threads_tenants(store: Arc<dyn Store>) {
+    let states = [
+        OperationState::Intended,
+        OperationState::InDoubt("lost".to_owned()),
+        OperationState::Queued { attempts: 0, due_at_ms: 5 },
+        OperationState::Completed(json!(1)),
+        OperationState::NotSent,
+    ];
+    for (name, of) in [("a", "acme"), ("b", "other")] {
+        let mut commit = create(name, replace([]));
+        if let Expect::New(new) = &mut commit.expect {
+            new.tenant = scene::tenant(of);
+        }
+        let task = task(name, 0, "pull:pay");
+        commit.operations = (0..)
+            .zip(&states)
+            .map(|(number, state)| OperationRecord {
+                state: state.clone(),
+                begun_at_ms: NOW_MS + 9 - number,
+                ..operation(name, &format!("op:{number}"), &task)
+            })
+            .collect();
+        commit.tasks = vec![task];
+        apply(&store, commit).await;
+    }
+    let found = async |filter: OperationFilter| {
+        let found = store.find_operations(&filter).await.expect("the store can be read");
+        found.into_iter().map(|record| format!("{} {}", record.thread, record.key.id)).collect::<Vec<_>>()
+    };
+    let acme = || OperationFilter { tenant: Some(scene::tenant("acme")), limit: 9, ..OperationFilter::default() };
+    let all = ["a op:4", "a op:3", "a op:2", "a op:1", "a op:0"];
+    let open = ["a op:2", "a op:1", "a op:0"];
+    let counts = async |of: Option<&str>| store.count_operations(of.map(scene::tenant).as_ref()).await;
+    let check = async || {
+        assert_eq!(found(acme()).await, all);
+        assert_eq!(found(OperationFilter { limit: 2, ..acme() }).await, all[..2]);
+        assert_eq!(found(OperationFilter { open: true, ..acme() }).await, open);
+        assert_eq!(found(OperationFilter { thread: Some(thread("a")), ..acme() }).await, all);
+        assert_eq!(found(OperationFilter { thread: Some(thread("a")), open: true, ..acme() }).await, open);
+        assert_eq!(found(OperationFilter { thread: Some(thread("b")), ..acme() }).await, [""; 0]);
+        assert_eq!(found(OperationFilter { thread: Some(thread("b")), open: true, ..acme() }).await, [""; 0]);
+        let id = Some(OperationId::parse("op:1").expect("valid"));
+        assert_eq!(found(OperationFilter { id: id.clone(), ..acme() }).await, ["a op:1"]);
+        assert_eq!(found(OperationFilter { id, tenant: None, ..acme() }).await, ["a op:1", "b op:1"]);
+        assert_eq!(counts(Some("acme")).await, Ok(OperationCounts { open: 3, in_doubt: 1 }));
+        assert_eq!(counts(Some("nobody")).await, Ok(OperationCounts::default()));
+        assert_eq!(counts(None).await, Ok(OperationCounts { open: 6, in_doubt: 2 }));
+    };
+    check().await;
+    // It outlives the thread and its entry.
+    assert_eq!(store.delete_thread(&thread("a"), Epoch(1), Vec::new()).await, Ok(()));
+    assert_eq!(store.delete_entry(&thread("a"), Vec::new()).await, Ok(true));
+    check().await;
+    let doubt = store.operation(&operation_key("b", "op:1")).await.expect("readable").expect("there");
+    let settled = OperationRecord { state: OperationState::NotSent, ..doubt.clone() };
+    assert_eq!(store.exchange_operation(&doubt, settled, NOW_MS, Vec::new()).await, Ok(true));
+    assert_eq!(counts(Some("other")).await, Ok(OperationCounts { open: 2, in_doubt: 0 }));
 }

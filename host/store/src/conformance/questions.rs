@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use holdpoint_graph::actor::Actor;
+use holdpoint_graph::digest::Digest;
 use holdpoint_graph::nodes::{Answer, Command, Destination, Verdict};
 use serde_json::{Map, Value, json};
 
 use super::scene::{self, NOW_MS, apply, create, head, replace, step, thread, update};
+use crate::access::LinkRecord;
+use crate::approvals::{Added, Proceedings, QuestionChange, QuestionFilter, Withdrawn};
 use crate::records::{QuestionRecord, QuestionStatus, Settlement, TaskRecord, TaskStatus, ThreadError, ThreadStatus};
 use crate::store::{Commit, Error, Store};
 
@@ -152,6 +156,55 @@ pub async fn a_question_can_be_superseded(store: Arc<dyn Store>) {
     assert_eq!(asked(&store, &question).await, expected);
     let late = Commit { settlements: vec![scene::settle(&question, "ana")], ..update("t", 1) };
     assert_eq!(store.commit(late).await, Err(Error::QuestionSettled(Box::new(expected))));
+}
+
+/// A question that is called off closes its links, and is listed among those that are.
+pub async fn a_question_that_is_called_off_closes_its_links(store: Arc<dyn Store>) {
+    let question = waiting(&store).await;
+    let link = LinkRecord {
+        digest: Digest::of_bytes(b"secret"),
+        thread: thread("t"),
+        question: question.id.clone(),
+        subject: "user:ana".to_owned(),
+        created_at_ms: NOW_MS,
+        expires_at_ms: NOW_MS + 60,
+        used_at_ms: None,
+    };
+    assert_eq!(store.put_links(vec![link.clone()]).await, Ok(()));
+    let cancel = || Settlement::Cancel { question: question.id.clone(), by: Actor::asserted("boss") };
+    apply(&store, Commit { settlements: vec![cancel()], at_ms: NOW_MS + 7, ..update("t", 1) }).await;
+    assert_eq!(store.link(&link.digest).await, Ok(Some(LinkRecord { used_at_ms: Some(NOW_MS + 7), ..link })));
+    let again = store.commit(Commit { settlements: vec![cancel()], ..update("t", 1) }).await;
+    assert!(matches!(again, Err(Error::QuestionSettled(_))), "{again:?}");
+    let filter = |status| QuestionFilter { status, ..QuestionFilter::pending(9) };
+    let of = async |status| store.questions(&filter(status)).await.expect("the store can be read").len();
+    assert_eq!((of(Some(QuestionStatus::Cancelled)).await, of(Some(QuestionStatus::Pending)).await), (1, 0));
+    assert_eq!(of(None).await, 1, "it is listed among all");
+}
+
+/// A cancelled question has no answer and takes none, what was said of it before stays, and it tells who cancelled it, and when.
+pub async fn a_question_can_be_cancelled(store: Arc<dyn Store>) {
+    let question = waiting(&store).await;
+    let added =
+        Added { to: "user:eva".into(), on_behalf_of: None, until_ms: None, reason: Some("ü \u{0}".into()), at_ms: 1 };
+    let said = Proceedings { version: 1, added: vec![added], ..Proceedings::default() };
+    let changing = QuestionChange { proceedings: said.clone(), ..scene::change("t", &question) };
+    store.change_question(changing).await.expect("it is pending");
+    let by = Actor::asserted("boss");
+    let cancel = Settlement::Cancel { question: question.id.clone(), by: by.clone() };
+    apply(&store, Commit { settlements: vec![cancel], at_ms: NOW_MS + 7, ..update("t", 1) }).await;
+    let withdrawn = Some(Withdrawn { by, at_ms: NOW_MS + 7 });
+    let expected = QuestionRecord {
+        status: QuestionStatus::Cancelled,
+        due_at_ms: None,
+        proceedings: Proceedings { withdrawn, ..said },
+        ..question.clone()
+    };
+    assert_eq!(asked(&store, &question).await, expected);
+    let late = Commit { settlements: vec![scene::settle(&question, "ana")], ..update("t", 1) };
+    assert_eq!(store.commit(late).await, Err(Error::QuestionSettled(Box::new(expected.clone()))));
+    let late = QuestionChange { proceedings: expected.proceedings.clone(), ..scene::change("t", &question) };
+    assert_eq!(store.change_question(late).await, Err(Error::QuestionSettled(Box::new(expected))));
 }
 
 /// The second answer is refused, told the first, and nothing of its commit is written (`one-decision`).

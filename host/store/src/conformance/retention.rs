@@ -4,21 +4,23 @@ use std::sync::Arc;
 
 use holdpoint_graph::ids::{CheckpointId, Epoch};
 use holdpoint_graph::nodes::Command;
+use holdpoint_graph::operation::OperationRecord;
 use serde_json::{Map, Value, json};
 
 use super::scene::{
     self, append, apply, at, checkpoint, claim, create, head, in_namespace, namespace, new_checkpoint, replace, step,
     thread, update, values_at,
 };
-use crate::records::{QuestionStatus, TaskRecord, TaskStatus, ThreadStatus};
-use crate::store::{Commit, Error, HistoryFilter, Store};
+use crate::audit::AuditEntry;
+use crate::records::{QuestionRecord, QuestionStatus, TaskRecord, TaskStatus, ThreadStatus};
+use crate::store::{Commit, Error, HistoryFilter, Store, ThreadBytes};
 
 fn ids<const N: usize>(numbers: [u64; N]) -> Vec<CheckpointId> {
     numbers.map(checkpoint).into()
 }
 
 async fn retain<const N: usize>(store: &Arc<dyn Store>, name: &str, keep: [u64; N]) -> u64 {
-    store.retain(&thread(name), Epoch(1), &ids(keep)).await.expect("it may be removed")
+    store.retain(&thread(name), Epoch(1), &ids(keep), Vec::new()).await.expect("it may be removed")
 }
 
 /// The numbers of the checkpoints that a thread has, of every namespace.
@@ -181,7 +183,7 @@ pub async fn what_the_head_stands_on_must_be_kept(store: Arc<dyn Store>) {
     ];
     long(&store, "other", 3).await;
     for (what, keep) in refused {
-        let outcome = store.retain(&thread("t"), Epoch(1), &keep).await;
+        let outcome = store.retain(&thread("t"), Epoch(1), &keep, Vec::new()).await;
         assert!(matches!(outcome, Err(Error::Invalid(_))), "{what}: {outcome:?}");
         assert_eq!(numbers(&store, "t").await, before, "{what}");
     }
@@ -203,12 +205,16 @@ pub async fn a_fenced_retention_removes_nothing(store: Arc<dyn Store>) {
     let before = (head(&store, "t").await, scene::history(&store, "t").await);
     for stale in [0, 1, 3, u64::MAX] {
         let fenced = Error::Fenced { thread: thread("t"), expected: Epoch(stale), found: Epoch(2) };
-        assert_eq!(store.retain(&thread("t"), Epoch(stale), &ids([3])).await, Err(fenced.clone()));
-        assert_eq!(store.retain(&thread("t"), Epoch(stale), &[]).await, Err(fenced), "the epoch comes first");
+        assert_eq!(store.retain(&thread("t"), Epoch(stale), &ids([3]), Vec::new()).await, Err(fenced.clone()));
+        assert_eq!(
+            store.retain(&thread("t"), Epoch(stale), &[], Vec::new()).await,
+            Err(fenced),
+            "the epoch comes first"
+        );
     }
     assert_eq!((head(&store, "t").await, scene::history(&store, "t").await), before);
     let unknown = Err(Error::ThreadNotFound(thread("unknown")));
-    assert_eq!(store.retain(&thread("unknown"), Epoch(1), &[]).await, unknown);
+    assert_eq!(store.retain(&thread("unknown"), Epoch(1), &[], Vec::new()).await, unknown);
 }
 
 /// Operations go on answering when the checkpoints of their tasks are gone (`effect-once`).
@@ -229,4 +235,55 @@ pub async fn what_is_left_can_be_deleted(store: Arc<dyn Store>) {
     long(&store, "t", 1).await;
     assert_eq!(values_at(&store, "t", 1).await, json!({ "log": [1], "n": 1, "first": "stays" }));
     assert_eq!(Value::Object(head(&store, "t").await.values)["n"], json!(1));
+}
+
+/// What is removed is on the record with it; what removes nothing is not.
+pub async fn what_is_removed_is_on_the_record(store: Arc<dyn Store>) {
+    long(&store, "t", 3).await;
+    let audit = || vec![scene::audit("thread.pruned", Some("t"))];
+    let recorded = async || store.audit_head().await.expect("the store can be read").map_or(0, |(place, _)| place);
+    let all = ids([0, 1, 2, 3]);
+    assert_eq!(store.retain(&thread("t"), Epoch(1), &all, audit()).await, Ok(0));
+    assert!(store.retain(&thread("t"), Epoch(9), &ids([3]), audit()).await.is_err());
+    assert!(store.retain(&thread("t"), Epoch(1), &ids([1]), audit()).await.is_err());
+    let odd = vec![AuditEntry { at_ms: u64::MAX, ..scene::audit("thread.pruned", None) }];
+    assert!(matches!(store.retain(&thread("t"), Epoch(1), &ids([3]), odd).await, Err(Error::Invalid(_))));
+    assert_eq!((recorded().await, scene::history(&store, "t").await.len()), (0, 4));
+    assert_eq!(store.retain(&thread("t"), Epoch(1), &ids([3]), audit()).await, Ok(3));
+    assert_eq!(recorded().await, 1);
+}
+
+/// What a thread takes grows with what is stored in it, and is given back; what is another's does not count.
+pub async fn a_threads_bytes_are_its_own(store: Arc<dyn Store>) {
+    let bytes = async |name: &str| store.thread_bytes(&thread(name)).await.expect("the store can be read");
+    assert_eq!(bytes("t").await, ThreadBytes::default());
+    apply(&store, create("t", replace([("a", json!(1))]))).await;
+    let small = bytes("t").await;
+    assert!(
+        small.checkpoints > 0 && small.values > 0 && small.total() >= small.checkpoints + small.values,
+        "{small:?}"
+    );
+    assert_eq!((small.tasks, small.operations, small.questions), (0, 0, 0));
+    let task = scene::task("t", 0, "pull:pay");
+    let large = json!("x".repeat(5_000));
+    let commit = Commit {
+        tasks: vec![task.clone()],
+        questions: vec![QuestionRecord { payload: large.clone(), ..scene::question(&task, "t", 0) }],
+        operations: vec![OperationRecord { request: large.clone(), ..scene::operation("t", "op", &task) }],
+        ..step("t", 1, 1, 0, replace([("a", large)]))
+    };
+    apply(&store, commit).await;
+    let full = bytes("t").await;
+    for (part, least) in [(full.values, 5_000), (full.questions, 5_000), (full.operations, 5_000), (full.tasks, 1)] {
+        assert!((least..20_000).contains(&part), "{full:?}");
+    }
+    assert!(full.checkpoints > small.checkpoints);
+    assert_eq!(bytes("u").await, ThreadBytes::default());
+    apply(&store, step("t", 1, 2, 1, replace([("a", json!(2))]))).await;
+    assert_eq!(store.retain(&thread("t"), Epoch(1), &ids([2]), Vec::new()).await, Ok(2));
+    let kept = bytes("t").await;
+    assert!(kept.values < 5_000 && kept.checkpoints < full.checkpoints, "{kept:?}");
+    assert_eq!((kept.tasks, kept.questions, kept.operations), (0, 0, full.operations));
+    assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Ok(()));
+    assert_eq!(bytes("t").await, ThreadBytes { operations: full.operations, ..ThreadBytes::default() });
 }

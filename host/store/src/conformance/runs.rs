@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 
 use super::scene::{self, NOW_MS, apply, create, replace, run, run_id, run_update, tenant, thread, update};
 use crate::records::{ThreadError, ThreadStatus};
-use crate::runs::{RunFilter, RunRecord, RunStatus, RunUpdate};
+use crate::runs::{RunCancel, RunFilter, RunRecord, RunStatus, RunUpdate};
 use crate::store::{Commit, Error, Store};
 
 async fn put(store: &Arc<dyn Store>, run: RunRecord) {
@@ -128,6 +128,14 @@ pub async fn the_next_run_is_the_oldest_of_an_idle_thread(store: Arc<dyn Store>)
     change(&store, 4, RunStatus::Running, RunStatus::Success).await;
     change(&store, 1, RunStatus::Pending, RunStatus::Interrupted).await;
     assert_eq!(next(u64::MAX, 9).await, [2, 3, 5]);
+    // What is over and to be rolled back comes first.
+    put(&store, run("v", 6)).await;
+    change(&store, 6, RunStatus::Pending, RunStatus::Running).await;
+    assert_eq!(store.request_cancel(&run_id(6), RunCancel::Rollback, NOW_MS, Vec::new()).await, Ok(()));
+    change(&store, 6, RunStatus::Running, RunStatus::Interrupted).await;
+    assert_eq!(next(u64::MAX, 9).await, [2, 3]);
+    assert_eq!(store.delete_run(&run_id(6)).await, Ok(true));
+    assert_eq!(next(u64::MAX, 9).await, [2, 3, 5]);
     assert_eq!(store.delete_run(&run_id(2)).await, Err(changed(2, "pending")));
     assert_eq!(store.delete_run(&run_id(4)).await, Ok(true));
     assert_eq!(store.delete_run(&run_id(4)).await, Ok(false));
@@ -141,7 +149,7 @@ pub async fn a_run_changes_with_its_threads_commit(store: Arc<dyn Store>) {
     }
     let begins = run_update(1, RunStatus::Pending, RunStatus::Running);
     apply(&store, Commit { runs: vec![begins.clone()], at_ms: NOW_MS + 7, ..create("t", replace([])) }).await;
-    let running = RunRecord { status: RunStatus::Running, updated_at_ms: NOW_MS + 7, ..run("t", 1) };
+    let running = RunRecord { status: RunStatus::Running, base: Some(None), updated_at_ms: NOW_MS + 7, ..run("t", 1) };
     assert_eq!(store.run(&run_id(1)).await, Ok(Some(running.clone())));
     let before = scene::head(&store, "t").await;
     let refused = [

@@ -287,6 +287,8 @@ pub fn run(name: &str, number: u64) -> RunRecord {
         metadata: Map::new(),
         not_before_ms: NOW_MS,
         error: None,
+        cancel: None,
+        base: None,
         created_at_ms: NOW_MS + number,
         updated_at_ms: NOW_MS + number,
     }

@@ -85,13 +85,7 @@ pub async fn what_takes_place_is_on_the_record(store: Arc<dyn Store>) {
     let cancel = || scene::run_update(1, RunStatus::Pending, RunStatus::Interrupted);
     assert_eq!(store.update_run(cancel(), NOW_MS, one("cancelled")).await, Ok(()));
     assert!(store.update_run(cancel(), NOW_MS, one("cancelled again")).await.is_err());
-    let entry = ThreadEntry {
-        thread: thread("u"),
-        tenant: Tenant::default(),
-        metadata: serde_json::Map::new(),
-        created_at_ms: NOW_MS,
-        updated_at_ms: NOW_MS,
-    };
+    let entry = ThreadEntry::new(thread("u"), Tenant::default(), serde_json::Map::new(), NOW_MS);
     assert_eq!(store.put_entry(entry.clone(), one("entry")).await, Ok(()));
     assert!(store.put_entry(entry, one("entry again")).await.is_err());
     assert_eq!(store.put_audit(vec![audit("refused", Some("u")), audit("refused", None)]).await, Ok(()));

@@ -73,7 +73,7 @@ pub async fn a_zombie_can_neither_write_nor_remove(store: Arc<dyn Store>) {
     let newer = Digest::of_bytes(b"newer");
     let commit = Commit { graph: Some(newer), ..step("t", 1, 2, 1, append("log", [json!(2)])) };
     assert_eq!(store.commit(commit).await, Err(fenced()));
-    assert_eq!(store.retain(&thread("t"), Epoch(1), &[scene::checkpoint(1)]).await, Err(fenced()));
+    assert_eq!(store.retain(&thread("t"), Epoch(1), &[scene::checkpoint(1)], Vec::new()).await, Err(fenced()));
     assert_eq!(store.delete_thread(&thread("t"), Epoch(1), Vec::new()).await, Err(fenced()));
     assert_eq!((head(&store, "t").await, store.outline(&thread("t")).await), before);
 }
@@ -89,7 +89,7 @@ pub async fn a_removal_and_a_claim_are_one_after_the_other(store: Arc<dyn Store>
         let id = thread(&name);
         let keep = [scene::checkpoint(3)];
         let claims = store.commit(Commit { claim: Some(claim("second")), ..update(&name, 1) });
-        let (removed, claimed) = tokio::join!(store.retain(&id, Epoch(1), &keep), claims);
+        let (removed, claimed) = tokio::join!(store.retain(&id, Epoch(1), &keep, Vec::new()), claims);
         assert_eq!(claimed, Ok(()));
         let left = store.outline(&id).await.expect("the store can be read").len();
         match removed {
@@ -112,7 +112,7 @@ pub async fn a_removal_is_seen_whole(store: Arc<dyn Store>) {
     }
     let keep: Vec<_> = [40, 20].map(scene::checkpoint).into();
     let (id, removing) = (thread(name), Arc::clone(&store));
-    let removal = tokio::spawn(async move { removing.retain(&thread(name), Epoch(1), &keep).await });
+    let removal = tokio::spawn(async move { removing.retain(&thread(name), Epoch(1), &keep, Vec::new()).await });
     loop {
         let over = removal.is_finished();
         let found = scene::history(&store, name).await;

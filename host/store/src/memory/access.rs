@@ -1,11 +1,12 @@
-//! API keys and approval links in memory.
+//! API keys, approval links and sessions in memory.
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{QuestionId, Tenant, ThreadId};
 
+use super::thread::count;
 use super::{MemoryStore, State};
-use crate::access::{Access, ApiKeyRecord, LinkRecord};
+use crate::access::{Access, ApiKeyRecord, LinkRecord, SessionRecord};
 use crate::audit::AuditEntry;
 use crate::check;
 use crate::store::Error;
@@ -69,5 +70,26 @@ impl Access for MemoryStore {
 
     async fn link(&self, digest: &Digest) -> Result<Option<LinkRecord>, Error> {
         Ok(self.state().links.get(digest).cloned())
+    }
+
+    async fn put_session(&self, session: SessionRecord) -> Result<(), Error> {
+        check::session(&session)?;
+        self.state().sessions.insert(session.digest.clone(), session);
+        Ok(())
+    }
+
+    async fn session(&self, digest: &Digest) -> Result<Option<SessionRecord>, Error> {
+        Ok(self.state().sessions.get(digest).cloned())
+    }
+
+    async fn delete_session(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.state().sessions.remove(digest).is_some())
+    }
+
+    async fn clear_sessions(&self, now_ms: u64) -> Result<u64, Error> {
+        let mut state = self.state();
+        let before = state.sessions.len();
+        state.sessions.retain(|_, session| now_ms < session.expires_at_ms);
+        Ok(count(before - state.sessions.len()))
     }
 }

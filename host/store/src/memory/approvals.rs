@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use holdpoint_graph::ids::{QuestionId, Tenant};
 
 use super::thread::{Asked, Thread, count};
-use super::{MemoryStore, State};
+use super::{MemoryStore, Performed, State};
 use crate::approvals::{
     Approvals, Changed, QuestionChange, QuestionCounts, QuestionFilter, ReplyRecord, ThreadQuestion,
 };
@@ -58,8 +58,9 @@ impl State {
             self.revoke_links(&change.thread, &change.question, at_ms);
         }
         for operation in change.operations {
-            if !self.operations.iter().any(|known| known.key == operation.key) {
-                self.operations.push(operation);
+            if self.performed(&operation.key).is_none() {
+                let tenant = self.tenant_of(&operation.thread);
+                self.operations.push(Performed { tenant, record: operation });
             }
         }
         self.replies.extend(change.reply.map(|reply| (key_of(&reply), reply)));

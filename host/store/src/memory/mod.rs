@@ -8,6 +8,7 @@ mod thread;
 mod access;
 mod approvals;
 mod audit;
+mod bytes;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,13 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, TaskId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, TaskId, Tenant, ThreadId};
 use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord, OperationState};
 
 use self::audit::Trail;
 use self::thread::{Checkpoint, Thread, count, doubts, guard, parks};
-use crate::access::{ApiKeyRecord, LinkRecord};
+use crate::access::{ApiKeyRecord, LinkRecord, SessionRecord};
 use crate::approvals::ReplyRecord;
 use crate::audit::AuditEntry;
 use crate::check;
@@ -31,7 +32,8 @@ use crate::records::{
 };
 use crate::runs::{RunRecord, ThreadEntry};
 use crate::store::{
-    Commit, Content, Error, Expect, HistoryFilter, Journal, OperationFilter, Statistics, Store, ThreadFilter,
+    Commit, Content, Error, Expect, HistoryFilter, Journal, OperationCounts, OperationFilter, Statistics, Store,
+    ThreadBytes, ThreadFilter,
 };
 
 /// A store in memory.
@@ -46,7 +48,7 @@ pub struct MemoryStore {
 struct State {
     threads: BTreeMap<ThreadId, Thread>,
     /// In order of first storing. Outlive their threads.
-    operations: Vec<OperationRecord>,
+    operations: Vec<Performed>,
     /// In order of storing. Outlive their threads.
     hits: Vec<OperationHit>,
     contents: BTreeMap<Digest, Vec<u8>>,
@@ -64,7 +66,14 @@ struct State {
     /// In order of storing.
     keys: Vec<ApiKeyRecord>,
     links: BTreeMap<Digest, LinkRecord>,
+    sessions: BTreeMap<Digest, SessionRecord>,
     commits: u64,
+}
+
+/// An operation, and whose it is.
+struct Performed {
+    tenant: Tenant,
+    record: OperationRecord,
 }
 
 impl MemoryStore {
@@ -140,11 +149,37 @@ impl Store for MemoryStore {
         Ok(thread.checkpoints.iter().map(outline).collect())
     }
 
-    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error> {
+    async fn retain(
+        &self,
+        thread: &ThreadId,
+        epoch: Epoch,
+        keep: &[CheckpointId],
+        audit: Vec<AuditEntry>,
+    ) -> Result<u64, Error> {
+        check::audit(&audit)?;
         let mut state = self.state();
         let stored = state.threads.get_mut(thread).ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
         guard(&stored.record, epoch)?;
-        stored.retain(keep)
+        let removed = stored.retain(keep)?;
+        if removed > 0 {
+            state.trail.extend(audit);
+        }
+        Ok(removed)
+    }
+
+    async fn thread_bytes(&self, thread: &ThreadId) -> Result<ThreadBytes, Error> {
+        Ok(self.state().bytes_of(thread))
+    }
+
+    async fn count_operations(&self, tenant: Option<&Tenant>) -> Result<OperationCounts, Error> {
+        let state = self.state();
+        let its = |performed: &&Performed| tenant.is_none_or(|tenant| performed.tenant == *tenant);
+        let mut counts = OperationCounts::default();
+        for Performed { record, .. } in state.operations.iter().filter(its) {
+            counts.open += u64::from(is_open(&record.state));
+            counts.in_doubt += u64::from(matches!(record.state, OperationState::InDoubt(_)));
+        }
+        Ok(counts)
     }
 
     async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error> {
@@ -231,17 +266,18 @@ impl Store for MemoryStore {
 #[async_trait]
 impl Journal for MemoryStore {
     async fn operation(&self, key: &OperationKey) -> Result<Option<OperationRecord>, Error> {
-        Ok(self.state().operations.iter().find(|record| record.key == *key).cloned())
+        Ok(self.state().performed(key).cloned())
     }
 
     async fn operations(&self, thread: &ThreadId) -> Result<Vec<OperationRecord>, Error> {
-        Ok(self.state().operations_where(|record| record.thread == *thread))
+        Ok(self.state().operations_where(|Performed { record, .. }| record.thread == *thread))
     }
 
     async fn find_operations(&self, filter: &OperationFilter) -> Result<Vec<OperationRecord>, Error> {
-        let mut found = self.state().operations_where(|record| {
+        let mut found = self.state().operations_where(|Performed { tenant, record }| {
             filter.id.as_ref().is_none_or(|id| record.key.id == *id)
                 && filter.thread.as_ref().is_none_or(|thread| record.thread == *thread)
+                && filter.tenant.as_ref().is_none_or(|wanted| tenant == wanted)
                 && (!filter.open || is_open(&record.state))
         });
         found.truncate(filter.limit);
@@ -255,7 +291,7 @@ impl Journal for MemoryStore {
             _ => None,
         };
         let mut found: Vec<(u64, &OperationRecord)> =
-            state.operations.iter().filter_map(|record| Some((due(record)?, record))).collect();
+            state.operations.iter().filter_map(|Performed { record, .. }| Some((due(record)?, record))).collect();
         // Stable: those due at the same moment stay in order of storing.
         found.sort_by_key(|(due_at_ms, _)| *due_at_ms);
         Ok(found.into_iter().take(limit).map(|(_, record)| record.clone()).collect())
@@ -298,7 +334,7 @@ impl State {
         let mut answered = Vec::new();
         for settlement in commit.settlements {
             let revoked = match &settlement {
-                Settlement::Answer { question, .. } => Some(question.clone()),
+                Settlement::Answer { question, .. } | Settlement::Cancel { question, .. } => Some(question.clone()),
                 Settlement::Supersede { .. } => None,
             };
             thread.settle(settlement, commit.at_ms)?;
@@ -320,13 +356,18 @@ impl State {
             self.asked += 1;
             thread.ask(question, self.asked)?;
         }
-        let runs = self.updated_runs(&commit.thread, &commit.runs, commit.at_ms)?;
+        // Where it was before, since what begins here may have to go back to it.
+        let base = self.threads.get(&commit.thread).map(|before| before.record.head.clone());
+        let runs = self.updated_runs(&commit.thread, &commit.runs, base.as_ref(), commit.at_ms)?;
 
         // Nothing is refused from here on.
         for operation in commit.operations {
-            match self.operations.iter_mut().find(|record| record.key == operation.key) {
-                Some(record) if is_queued(&operation) && record.state != OperationState::NotSent => {}
-                Some(record) => *record = operation,
+            let own = operation.thread == commit.thread;
+            let tenant = if own { thread.record.tenant.clone() } else { self.tenant_of(&operation.thread) };
+            let operation = Performed { tenant, record: operation };
+            match self.operations.iter_mut().find(|known| known.record.key == operation.record.key) {
+                Some(known) if is_queued(&operation.record) && known.record.state != OperationState::NotSent => {}
+                Some(known) => *known = operation,
                 None => self.operations.push(operation),
             }
         }
@@ -356,7 +397,17 @@ impl State {
 
     /// Whether the operation that a task is in doubt about has an outcome.
     fn is_settled(&self, task: &TaskRecord) -> bool {
-        self.operations.iter().any(|record| !is_open(&record.state) && doubts(task, &record.key))
+        self.operations.iter().any(|Performed { record, .. }| !is_open(&record.state) && doubts(task, &record.key))
+    }
+
+    /// The record of an operation.
+    fn performed(&self, key: &OperationKey) -> Option<&OperationRecord> {
+        self.operations.iter().map(|performed| &performed.record).find(|record| record.key == *key)
+    }
+
+    /// Whose an operation of a thread is.
+    fn tenant_of(&self, thread: &ThreadId) -> Tenant {
+        self.threads.get(thread).map(|thread| thread.record.tenant.clone()).unwrap_or_default()
     }
 
     /// Whether the record was as expected and has been replaced.
@@ -367,8 +418,9 @@ impl State {
         at_ms: u64,
         audit: Vec<AuditEntry>,
     ) -> bool {
-        let Some(stored) = self.operations.iter_mut().find(|record| record.key == expected.key) else { return false };
-        if !is_as_expected(stored, expected) {
+        let its = |performed: &&mut Performed| performed.record.key == expected.key;
+        let Some(stored) = self.operations.iter_mut().find(its) else { return false };
+        if !is_as_expected(&stored.record, expected) {
             return false;
         }
         if !is_open(&next.state) {
@@ -376,7 +428,7 @@ impl State {
                 thread.wake(at_ms);
             }
         }
-        *stored = next;
+        stored.record = next;
         self.trail.extend(audit);
         self.commits += 1;
         true
@@ -398,7 +450,7 @@ impl State {
         let ids: BTreeSet<&TaskId> = tasks.iter().map(|task| &task.id).collect();
         let questions =
             thread.questions.iter().map(|question| &question.record).filter(|question| question.checkpoint == *id);
-        let unsettled = self.operations_where(|record| {
+        let unsettled = self.operations_where(|Performed { record, .. }| {
             let open = matches!(record.state, OperationState::Intended | OperationState::InDoubt(_));
             open && record.thread == thread.record.id && ids.contains(&record.task)
         });
@@ -414,8 +466,9 @@ impl State {
     }
 
     /// Oldest first; those of the same moment in order of storing.
-    fn operations_where(&self, wanted: impl Fn(&OperationRecord) -> bool) -> Vec<OperationRecord> {
-        let mut found: Vec<OperationRecord> = self.operations.iter().filter(|record| wanted(record)).cloned().collect();
+    fn operations_where(&self, wanted: impl Fn(&Performed) -> bool) -> Vec<OperationRecord> {
+        let found = self.operations.iter().filter(|performed| wanted(performed));
+        let mut found: Vec<OperationRecord> = found.map(|performed| performed.record.clone()).collect();
         found.sort_by_key(|record| record.begun_at_ms);
         found
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use holdpoint_graph::ids::{RunId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, RunId, ThreadId};
 use serde_json::{Map, Value};
 
 use super::thread::count;
@@ -13,7 +13,8 @@ use crate::audit::AuditEntry;
 use crate::check;
 use crate::records::ThreadStatus;
 use crate::runs::{
-    EntryFilter, EntryOrder, EntryStatus, RunFilter, RunRecord, RunStatus, RunUpdate, Runs, ThreadEntry, ThreadSummary,
+    EntryFilter, EntryOrder, EntryStatus, RunCancel, RunFilter, RunRecord, RunStatus, RunUpdate, Runs, ThreadEntry,
+    ThreadExpiry, ThreadSummary,
 };
 use crate::store::{Commit, Error, NewThread};
 
@@ -23,21 +24,19 @@ impl State {
         match self.entries.get(&commit.thread) {
             Some(known) if known.tenant != new.tenant => Err(check::of_another_tenant(&commit.thread)),
             Some(_) => Ok(None),
-            None => Ok(Some(ThreadEntry {
-                thread: commit.thread.clone(),
-                tenant: new.tenant.clone(),
-                metadata: Map::from_iter([("graph_id".to_owned(), new.graph_name.as_str().into())]),
-                created_at_ms: commit.at_ms,
-                updated_at_ms: commit.at_ms,
-            })),
+            None => {
+                let metadata = Map::from_iter([("graph_id".to_owned(), new.graph_name.as_str().into())]);
+                Ok(Some(ThreadEntry::new(commit.thread.clone(), new.tenant.clone(), metadata, commit.at_ms)))
+            }
         }
     }
 
-    /// The thread's runs that the updates change, one update after the other.
+    /// The thread's runs that the updates change, one update after the other. Those that begin go back to `base`, if they are rolled back.
     pub(super) fn updated_runs(
         &self,
         thread: &ThreadId,
         updates: &[RunUpdate],
+        base: Option<&CheckpointId>,
         at_ms: u64,
     ) -> Result<Vec<RunRecord>, Error> {
         let mut changed: Vec<RunRecord> = Vec::new();
@@ -45,7 +44,7 @@ impl State {
             let newest = changed.iter().rev().chain(&self.runs).find(|run| run.id == update.run);
             let found = newest.filter(|run| run.thread == *thread);
             let run = check_status(found, update)?;
-            changed.push(updated(run, update, at_ms));
+            changed.push(updated(run, update, base, at_ms));
         }
         Ok(changed)
     }
@@ -63,6 +62,19 @@ impl State {
 
     fn open_runs(&self, thread: &ThreadId) -> impl Iterator<Item = &RunRecord> {
         self.runs.iter().filter(move |run| run.thread == *thread && !run.status.is_over())
+    }
+
+    fn change_entry(
+        &mut self,
+        thread: &ThreadId,
+        change: impl FnOnce(&mut ThreadEntry),
+        audit: Vec<AuditEntry>,
+    ) -> Result<ThreadEntry, Error> {
+        let entry = self.entries.get_mut(thread).ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
+        change(entry);
+        let changed = entry.clone();
+        self.trail.extend(audit);
+        Ok(changed)
     }
 
     fn summary(&self, entry: &ThreadEntry) -> ThreadSummary {
@@ -123,12 +135,35 @@ impl Runs for MemoryStore {
         thread: &ThreadId,
         metadata: Map<String, Value>,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> Result<ThreadEntry, Error> {
         check::merge(&metadata, at_ms)?;
-        let mut state = self.state();
-        let entry = state.entries.get_mut(thread).ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
-        entry.merge(metadata, at_ms);
-        Ok(entry.clone())
+        check::audit(&audit)?;
+        self.state().change_entry(thread, |entry| entry.merge(metadata, at_ms), audit)
+    }
+
+    async fn set_expiry(
+        &self,
+        thread: &ThreadId,
+        expiry: Option<ThreadExpiry>,
+        at_ms: u64,
+        audit: Vec<AuditEntry>,
+    ) -> Result<ThreadEntry, Error> {
+        check::expiry(expiry.as_ref(), at_ms)?;
+        check::audit(&audit)?;
+        let change =
+            |entry: &mut ThreadEntry| (entry.expiry, entry.updated_at_ms) = (expiry, entry.updated_at_ms.max(at_ms));
+        self.state().change_entry(thread, change, audit)
+    }
+
+    async fn due_entries(&self, now_ms: u64, limit: usize) -> Result<Vec<ThreadEntry>, Error> {
+        let state = self.state();
+        let due = |entry: &ThreadEntry| entry.expiry.map(|expiry| expiry.at_ms).filter(|at_ms| *at_ms <= now_ms);
+        let mut found: Vec<(u64, &ThreadEntry)> =
+            state.entries.values().filter_map(|entry| Some((due(entry)?, entry))).collect();
+        // Stable: those due at the same moment stay in order of id.
+        found.sort_by_key(|(at_ms, _)| *at_ms);
+        Ok(found.into_iter().take(limit).map(|(_, entry)| entry.clone()).collect())
     }
 
     async fn entry(&self, thread: &ThreadId) -> Result<Option<ThreadSummary>, Error> {
@@ -150,6 +185,9 @@ impl Runs for MemoryStore {
         let mut state = self.state();
         if state.threads.contains_key(thread) {
             return Err(check::thread_is_there(thread));
+        }
+        if state.open_runs(thread).next().is_some() {
+            return Err(check::run_is_open(thread));
         }
         if state.entries.remove(thread).is_none() {
             return Ok(false);
@@ -199,7 +237,11 @@ impl Runs for MemoryStore {
         let is_next = |run: &&RunRecord| {
             let due = run.status == RunStatus::Pending && run.not_before_ms <= now_ms;
             let busy = || state.open_runs(&run.thread).any(|other| other.status == RunStatus::Running);
-            due && !busy() && seen.insert(run.thread.clone())
+            let goes_back = || {
+                let back = |other: &RunRecord| other.status.is_over() && other.cancel == Some(RunCancel::Rollback);
+                state.runs.iter().any(|other| other.thread == run.thread && back(other))
+            };
+            due && !busy() && !goes_back() && seen.insert(run.thread.clone())
         };
         Ok(state.runs.iter().filter(is_next).take(limit).cloned().collect())
     }
@@ -209,10 +251,42 @@ impl Runs for MemoryStore {
         check::audit(&audit)?;
         let mut state = self.state();
         let run = check_status(state.runs.iter().find(|run| run.id == update.run), &update)?;
-        let changed = updated(run, &update, at_ms);
+        let base = state.threads.get(&run.thread).map(|thread| &thread.record.head);
+        let changed = updated(run, &update, base, at_ms);
         state.replace_runs(vec![changed]);
         state.trail.extend(audit);
         Ok(())
+    }
+
+    async fn request_cancel(
+        &self,
+        run: &RunId,
+        cancel: RunCancel,
+        at_ms: u64,
+        audit: Vec<AuditEntry>,
+    ) -> Result<(), Error> {
+        check::cancel(at_ms)?;
+        check::audit(&audit)?;
+        let mut state = self.state();
+        match state.runs.iter_mut().find(|known| known.id == *run) {
+            None => Err(check::run_changed(run, None)),
+            Some(found) if found.status.is_over() => Err(check::run_changed(run, Some(found.status))),
+            Some(found) if found.cancel >= Some(cancel) => Ok(()),
+            Some(found) => {
+                (found.cancel, found.updated_at_ms) = (Some(cancel), at_ms);
+                state.trail.extend(audit);
+                Ok(())
+            }
+        }
+    }
+
+    async fn cancel_requests(&self, limit: usize) -> Result<Vec<RunRecord>, Error> {
+        let wanted = |run: &&RunRecord| match run.status {
+            RunStatus::Pending => false,
+            RunStatus::Running => run.cancel.is_some(),
+            RunStatus::Success | RunStatus::Error | RunStatus::Interrupted => run.cancel == Some(RunCancel::Rollback),
+        };
+        Ok(self.state().runs.iter().filter(wanted).take(limit).cloned().collect())
     }
 
     async fn delete_run(&self, run: &RunId) -> Result<bool, Error> {
@@ -233,6 +307,14 @@ fn check_status<'a>(found: Option<&'a RunRecord>, update: &RunUpdate) -> Result<
     as_expected.ok_or_else(|| check::run_changed(&update.run, found.map(|run| run.status)))
 }
 
-fn updated(run: &RunRecord, update: &RunUpdate, at_ms: u64) -> RunRecord {
-    RunRecord { status: update.to, error: update.error.clone(), updated_at_ms: at_ms, ..run.clone() }
+fn updated(run: &RunRecord, update: &RunUpdate, base: Option<&CheckpointId>, at_ms: u64) -> RunRecord {
+    let begins = update.from == RunStatus::Pending && update.to == RunStatus::Running;
+    RunRecord {
+        status: update.to,
+        error: update.error.clone(),
+        cancel: run.cancel.filter(|_| !update.from.is_over()),
+        base: if begins { Some(base.cloned()) } else { run.base.clone() },
+        updated_at_ms: at_ms,
+        ..run.clone()
+    }
 }

@@ -8,7 +8,7 @@ use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, TaskId};
 use holdpoint_graph::operation::OperationKey;
 use serde_json::{Map, Value};
 
-use crate::approvals::DeadlineGuard;
+use crate::approvals::{DeadlineGuard, Withdrawn};
 use crate::check;
 use crate::records::{
     CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, TaskRecord, TaskStatus, ThreadRecord,
@@ -110,12 +110,20 @@ impl Thread {
                 stored.record.due_at_ms = None;
             }
             Settlement::Supersede { question } => {
-                let stored = self.pending(&question)?;
-                stored.record.status = QuestionStatus::Superseded;
-                stored.record.due_at_ms = None;
+                self.close(&question, QuestionStatus::Superseded)?;
+            }
+            Settlement::Cancel { question, by } => {
+                self.close(&question, QuestionStatus::Cancelled)?.proceedings.withdrawn = Some(Withdrawn { by, at_ms });
             }
         }
         Ok(())
+    }
+
+    fn close(&mut self, question: &QuestionId, status: QuestionStatus) -> Result<&mut QuestionRecord, Error> {
+        let stored = self.pending(question)?;
+        stored.record.status = status;
+        stored.record.due_at_ms = None;
+        Ok(&mut stored.record)
     }
 
     /// A question to change.

@@ -1,4 +1,4 @@
-//! API keys and approval links.
+//! API keys, approval links and sessions.
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
@@ -9,7 +9,7 @@ use super::failure::Result;
 use super::rows::{self, integer};
 use super::session::Session;
 use super::{SqliteStore, forms, statements, trail};
-use crate::access::{Access, ApiKeyRecord, LinkRecord};
+use crate::access::{Access, ApiKeyRecord, LinkRecord, SessionRecord};
 use crate::audit::AuditEntry;
 use crate::check;
 use crate::store::Error;
@@ -82,6 +82,15 @@ fn link(row: &Row<'_>) -> Result<LinkRecord> {
     })
 }
 
+fn session(row: &Row<'_>) -> Result<SessionRecord> {
+    Ok(SessionRecord {
+        digest: rows::digest(row, "digest")?,
+        caller: forms::read(rows::text(row, "caller")?)?,
+        created_at_ms: rows::unsigned(row, "created_at_ms")?,
+        expires_at_ms: rows::unsigned(row, "expires_at_ms")?,
+    })
+}
+
 #[async_trait]
 impl Access for SqliteStore {
     async fn put_key(&self, key: ApiKeyRecord, audit: Vec<AuditEntry>) -> std::result::Result<(), Error> {
@@ -123,5 +132,37 @@ impl Access for SqliteStore {
     async fn link(&self, digest: &Digest) -> std::result::Result<Option<LinkRecord>, Error> {
         let digest = digest.clone();
         self.readers.read(move |session| session.first(statements::LINK_SELECT, params![digest.as_str()], link)).await
+    }
+
+    async fn put_session(&self, record: SessionRecord) -> std::result::Result<(), Error> {
+        check::session(&record)?;
+        let caller = forms::write(&record.caller);
+        let put = move |session: &Session| {
+            let (created_at_ms, expires_at_ms) = (integer(record.created_at_ms), integer(record.expires_at_ms));
+            let parameters = params![record.digest.as_str(), created_at_ms, expires_at_ms, caller];
+            session.execute(statements::SESSION_UPSERT, parameters)?;
+            Ok(())
+        };
+        self.write(false, put).await
+    }
+
+    async fn session(&self, digest: &Digest) -> std::result::Result<Option<SessionRecord>, Error> {
+        let digest = digest.clone();
+        let read = move |reader: &Session| reader.first(statements::SESSION_SELECT, params![digest.as_str()], session);
+        self.readers.read(read).await
+    }
+
+    async fn delete_session(&self, digest: &Digest) -> std::result::Result<bool, Error> {
+        let digest = digest.clone();
+        let delete =
+            move |session: &Session| Ok(session.execute(statements::SESSION_DELETE, params![digest.as_str()])? == 1);
+        self.write(false, delete).await
+    }
+
+    async fn clear_sessions(&self, now_ms: u64) -> std::result::Result<u64, Error> {
+        let clear = move |session: &Session| {
+            Ok(rows::counted(session.execute(statements::SESSIONS_CLEAR, params![integer(now_ms)])?))
+        };
+        self.write(false, clear).await
     }
 }

@@ -8,7 +8,7 @@ use holdpoint_graph::ids::{CheckpointId, Epoch, Namespace, ThreadId};
 use rusqlite::params;
 use serde_json::Value;
 
-use super::commit_rows::{CheckpointRow, CommitRows, QuestionRow, SettlementRow, TaskRow};
+use super::commit_rows::{CheckpointRow, CommitRows, QuestionRow, RunUpdateRow, SettlementRow, TaskRow};
 use super::failure::{Failure, Result, is_foreign_key_violation};
 use super::forms::{self, FORMAT};
 use super::rows::{self, integer};
@@ -16,11 +16,12 @@ use super::session::Session;
 use super::values::{self, Versions};
 use super::{approvals, journal, runs, shared, statements, trail};
 use crate::check;
-use crate::records::{TaskStatus, ThreadStatus};
+use crate::records::{QuestionStatus, TaskStatus, ThreadStatus};
 use crate::store::{Error, Expect};
 
 /// Applies a commit, in the order of its fields.
 pub(super) fn commit(session: &Session, rows: &CommitRows) -> Result<()> {
+    let base = base(session, rows)?;
     let mut writing = fence(session, rows)?;
     for settlement in &rows.settlements {
         writing.settle(rows, settlement)?;
@@ -49,7 +50,7 @@ pub(super) fn commit(session: &Session, rows: &CommitRows) -> Result<()> {
         shared::cache(session, row)?;
     }
     for row in &rows.runs {
-        runs::update(session, row, Some(&rows.thread), rows.at_ms)?;
+        runs::update(session, row, Some(&rows.thread), base.as_ref(), rows.at_ms)?;
     }
     trail::extend(session, &rows.audit)?;
     writing.run_on(rows)
@@ -70,6 +71,14 @@ struct Writing<'a> {
 struct Place {
     key: i64,
     namespace: Namespace,
+}
+
+/// The thread's head as it was before the commit, where a run begins with it: what that has to go back to when it is rolled back.
+fn base(session: &Session, rows: &CommitRows) -> Result<Option<CheckpointId>> {
+    match &rows.expect {
+        Expect::Epoch(_) if rows.runs.iter().any(RunUpdateRow::begins) => runs::head(session, &rows.thread),
+        Expect::Epoch(_) | Expect::New(_) => Ok(None),
+    }
 }
 
 /// Creates the thread, or updates it if its epoch is the expected one.
@@ -158,6 +167,7 @@ impl Writing<'_> {
             answer.and_then(|answer| answer.said.as_deref()),
             answer.map(|answer| approvals::guard_name(answer.guard)),
             rows.at_ms,
+            settlement.withdrawn,
         ];
         if self.session.execute(statements::QUESTION_SETTLE, parameters)? == 0 {
             let found =
@@ -165,7 +175,7 @@ impl Writing<'_> {
             let said = answer.map(|answer| (answer.guard, &*answer.proceedings));
             return Err(approvals::refusal(&rows.thread, &settlement.question, found, said, rows.at_ms));
         }
-        if answer.is_some() {
+        if matches!(settlement.status, QuestionStatus::Answered | QuestionStatus::Cancelled) {
             approvals::revoke_links(self.session, &rows.thread, &settlement.question, rows.at_ms)?;
         }
         Ok(())

@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use super::rows::{integer, operation_outcome};
 use super::{forms, proceedings};
-use crate::approvals::{DeadlineGuard, Proceedings};
+use crate::approvals::{DeadlineGuard, Proceedings, Withdrawn};
 use crate::audit::AuditEntry;
 use crate::records::{
     CacheRecord, CheckpointRecord, NewCheckpoint, QuestionRecord, QuestionStatus, Settlement, TaskRecord, ThreadStatus,
 };
-use crate::runs::RunUpdate;
+use crate::runs::{RunStatus, RunUpdate};
 use crate::store::{Claim, Commit, Expect};
 
 /// A commit as the writer applies it. Records keep their place beside the texts made of them: they are moved, not copied.
@@ -45,6 +45,8 @@ pub(super) struct SettlementRow {
     pub(super) question: QuestionId,
     pub(super) status: QuestionStatus,
     pub(super) answer: Option<AnswerRow>,
+    /// Who called it off, and when.
+    pub(super) withdrawn: Option<String>,
 }
 
 pub(super) struct AnswerRow {
@@ -129,6 +131,13 @@ impl ExchangeRows {
     }
 }
 
+impl RunUpdateRow {
+    /// Whether the run begins with it.
+    pub(super) fn begins(&self) -> bool {
+        self.update.from == RunStatus::Pending && self.update.to == RunStatus::Running
+    }
+}
+
 impl CommitRows {
     pub(super) fn new(commit: Commit) -> Self {
         Self {
@@ -137,7 +146,7 @@ impl CommitRows {
             claim: commit.claim,
             release: commit.release,
             lease_until_ms: commit.lease_until_ms.map(integer),
-            settlements: commit.settlements.into_iter().map(settlement).collect(),
+            settlements: commit.settlements.into_iter().map(|end| settlement(end, commit.at_ms)).collect(),
             checkpoints: commit.checkpoints.into_iter().map(checkpoint).collect(),
             head: commit.head,
             graph: commit.graph,
@@ -162,7 +171,7 @@ impl CommitRows {
     }
 }
 
-fn settlement(settlement: Settlement) -> SettlementRow {
+fn settlement(settlement: Settlement, at_ms: u64) -> SettlementRow {
     match settlement {
         Settlement::Answer { question, answer, proceedings } => {
             let answer = AnswerRow {
@@ -171,10 +180,14 @@ fn settlement(settlement: Settlement) -> SettlementRow {
                 said: proceedings::write(&proceedings),
                 proceedings,
             };
-            SettlementRow { question, status: QuestionStatus::Answered, answer: Some(answer) }
+            SettlementRow { question, status: QuestionStatus::Answered, answer: Some(answer), withdrawn: None }
         }
         Settlement::Supersede { question } => {
-            SettlementRow { question, status: QuestionStatus::Superseded, answer: None }
+            SettlementRow { question, status: QuestionStatus::Superseded, answer: None, withdrawn: None }
+        }
+        Settlement::Cancel { question, by } => {
+            let withdrawn = proceedings::write_withdrawal(&Withdrawn { by, at_ms });
+            SettlementRow { question, status: QuestionStatus::Cancelled, answer: None, withdrawn: Some(withdrawn) }
         }
     }
 }

@@ -50,7 +50,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, Epoch, QuestionId, Tenant, ThreadId};
 use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 
@@ -61,7 +61,10 @@ use self::writer::{Done, Other, Work, Writer};
 use crate::audit::AuditEntry;
 use crate::check;
 use crate::records::{Outline, QuestionRecord, Snapshot, ThreadRecord, VersionKind, VersionRecord};
-use crate::store::{Commit, Content, Error, HistoryFilter, Journal, OperationFilter, Statistics, Store, ThreadFilter};
+use crate::store::{
+    Commit, Content, Error, HistoryFilter, Journal, OperationCounts, OperationFilter, Statistics, Store, ThreadBytes,
+    ThreadFilter,
+};
 
 /// A store in one SQLite file (and, while it is open, its log and index beside it: `-wal` and `-shm`).
 ///
@@ -165,8 +168,25 @@ impl Store for SqliteStore {
         self.readers.read(move |session| reads::outline(session, &thread)).await
     }
 
-    async fn retain(&self, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64, Error> {
-        self.writer.submit(Work::Retain(thread.clone(), epoch, keep.to_vec())).await.map(Done::count)
+    async fn retain(
+        &self,
+        thread: &ThreadId,
+        epoch: Epoch,
+        keep: &[CheckpointId],
+        audit: Vec<AuditEntry>,
+    ) -> Result<u64, Error> {
+        check::audit(&audit)?;
+        self.writer.submit(Work::Retain(thread.clone(), epoch, keep.to_vec(), audit)).await.map(Done::count)
+    }
+
+    async fn thread_bytes(&self, thread: &ThreadId) -> Result<ThreadBytes, Error> {
+        let thread = thread.clone();
+        self.readers.read(move |session| reads::thread_bytes(session, &thread)).await
+    }
+
+    async fn count_operations(&self, tenant: Option<&Tenant>) -> Result<OperationCounts, Error> {
+        let tenant = tenant.cloned();
+        self.readers.read(move |session| reads::count_operations(session, tenant.as_ref())).await
     }
 
     async fn cached(&self, key: &Digest, now_ms: u64) -> Result<Option<Command>, Error> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::failure::{Failure, Result};
 use super::forms;
-use crate::approvals::{Added, Proceedings, Proposal, Vote};
+use crate::approvals::{Added, Proceedings, Proposal, Vote, Withdrawn};
 
 /// Without the version, which has a column of its own.
 #[derive(Serialize, Deserialize)]
@@ -25,6 +25,14 @@ struct Form<'a> {
     escalated: u32,
     #[serde(default, skip_serializing_if = "is_zero")]
     reminded: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    withdrawn: Option<WithdrawnForm<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WithdrawnForm<'a> {
+    by: ActorForm<'a>,
+    at_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,6 +42,8 @@ struct AddedForm<'a> {
     on_behalf_of: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
     at_ms: u64,
 }
 
@@ -47,6 +57,8 @@ struct VoteForm<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
     digest: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    break_glass: bool,
     at_ms: u64,
 }
 
@@ -65,8 +77,8 @@ struct ActorForm<'a> {
 
 /// `None` where nothing was said: the column stays null for the many questions that one answer settles.
 pub(super) fn write(proceedings: &Proceedings) -> Option<String> {
-    let Proceedings { version: _, added, votes, proposal, escalated, reminded } = proceedings;
-    let nobody = added.is_empty() && votes.is_empty() && proposal.is_none();
+    let Proceedings { version: _, added, votes, proposal, escalated, reminded, withdrawn } = proceedings;
+    let nobody = added.is_empty() && votes.is_empty() && proposal.is_none() && withdrawn.is_none();
     if nobody && (*escalated, *reminded) == (0, 0) {
         return None;
     }
@@ -80,8 +92,18 @@ pub(super) fn write(proceedings: &Proceedings) -> Option<String> {
         }),
         escalated: *escalated,
         reminded: *reminded,
+        withdrawn: withdrawn.as_ref().map(write_withdrawn),
     };
     Some(forms::write(&form))
+}
+
+/// The member `withdrawn` by itself, to be put into proceedings as they are stored.
+pub(super) fn write_withdrawal(withdrawn: &Withdrawn) -> String {
+    forms::write(&write_withdrawn(withdrawn))
+}
+
+fn write_withdrawn(withdrawn: &Withdrawn) -> WithdrawnForm<'_> {
+    WithdrawnForm { by: write_actor(&withdrawn.by), at_ms: withdrawn.at_ms }
 }
 
 fn write_added(added: &Added) -> AddedForm<'_> {
@@ -89,6 +111,7 @@ fn write_added(added: &Added) -> AddedForm<'_> {
         to: Cow::Borrowed(&added.to),
         on_behalf_of: added.on_behalf_of.as_deref().map(Cow::Borrowed),
         until_ms: added.until_ms,
+        reason: added.reason.as_deref().map(Cow::Borrowed),
         at_ms: added.at_ms,
     }
 }
@@ -101,6 +124,7 @@ fn write_vote(vote: &Vote) -> VoteForm<'_> {
         value: Cow::Borrowed(&vote.value),
         reason: vote.reason.as_deref().map(Cow::Borrowed),
         digest: Cow::Borrowed(vote.digest.as_str()),
+        break_glass: vote.break_glass,
         at_ms: vote.at_ms,
     }
 }
@@ -120,7 +144,12 @@ pub(super) fn read(version: u32, text: Option<&str>) -> Result<Proceedings> {
         proposal: form.proposal.map(read_proposal).transpose()?,
         escalated: form.escalated,
         reminded: form.reminded,
+        withdrawn: form.withdrawn.map(read_withdrawn).transpose()?,
     })
+}
+
+fn read_withdrawn(form: WithdrawnForm<'_>) -> Result<Withdrawn> {
+    Ok(Withdrawn { by: read_actor(form.by)?, at_ms: form.at_ms })
 }
 
 fn read_added(form: AddedForm<'_>) -> Added {
@@ -128,6 +157,7 @@ fn read_added(form: AddedForm<'_>) -> Added {
         to: form.to.into_owned(),
         on_behalf_of: form.on_behalf_of.map(Cow::into_owned),
         until_ms: form.until_ms,
+        reason: form.reason.map(Cow::into_owned),
         at_ms: form.at_ms,
     }
 }
@@ -141,6 +171,7 @@ fn read_vote(form: VoteForm<'_>) -> Result<Vote> {
         value: form.value.into_owned(),
         reason: form.reason.map(Cow::into_owned),
         digest: Digest::parse(form.digest)?,
+        break_glass: form.break_glass,
         at_ms: form.at_ms,
     })
 }
@@ -156,6 +187,11 @@ fn read_actor(form: ActorForm<'_>) -> Result<Actor> {
 /// On what a stored actor's name stands.
 pub(super) fn basis(name: &str) -> Result<Basis> {
     Basis::parse(name).ok_or_else(|| Failure::corrupt(format!("unknown basis {name:?}")))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -175,7 +211,7 @@ mod tests {
         let by = Actor { id: "user:ana".to_owned(), basis: Basis::Token };
         let said = Proceedings {
             version: 4,
-            added: vec![Added { to: "group:legal".into(), on_behalf_of: None, until_ms: None, at_ms: 3 }],
+            added: vec![Added { to: "group:legal".into(), on_behalf_of: None, until_ms: None, reason: None, at_ms: 3 }],
             votes: vec![Vote {
                 by: by.clone(),
                 on_behalf_of: Some("user:ben".into()),
@@ -183,11 +219,13 @@ mod tests {
                 value: json!({ "amount": 1 }),
                 reason: None,
                 digest: digest.clone(),
+                break_glass: false,
                 at_ms: 5,
             }],
             proposal: Some(Proposal { value: Value::Null, digest, by }),
             escalated: 1,
             reminded: 0,
+            withdrawn: None,
         };
         let text = write(&said).expect("something was said");
         let expected = concat!(
@@ -200,5 +238,14 @@ mod tests {
         assert_eq!(write(&Proceedings { version: 7, ..Proceedings::default() }), None);
         assert_eq!(read(7, None).expect("reads nothing"), Proceedings { version: 7, ..Proceedings::default() });
         assert!(read(1, Some(r#"{"votes":[{}]}"#)).is_err());
+        // What a later release adds is read where it is, and is not written where it is not.
+        let reason = Some("away".to_owned());
+        let later = Proceedings {
+            added: said.added.iter().map(|added| Added { reason: reason.clone(), ..added.clone() }).collect(),
+            votes: said.votes.iter().map(|vote| Vote { break_glass: true, ..vote.clone() }).collect(),
+            withdrawn: Some(Withdrawn { by: said.votes[0].by.clone(), at_ms: 9 }),
+            ..said
+        };
+        assert_eq!(read(4, write(&later).as_deref()).expect("reads its own"), later);
     }
 }

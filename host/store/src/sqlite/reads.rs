@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use holdpoint_graph::digest::Digest;
-use holdpoint_graph::ids::{CheckpointId, QuestionId, TaskId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, QuestionId, TaskId, Tenant, ThreadId};
 use holdpoint_graph::nodes::Command;
 use holdpoint_graph::operation::{OperationHit, OperationKey, OperationRecord};
 use rusqlite::{Row, params};
@@ -18,7 +18,7 @@ use super::{forms, rows, statements};
 use crate::records::{
     CheckpointRecord, Outline, QuestionRecord, Snapshot, Source, TaskStatus, ThreadRecord, VersionKind, VersionRecord,
 };
-use crate::store::{HistoryFilter, OperationFilter, ThreadFilter};
+use crate::store::{HistoryFilter, OperationCounts, OperationFilter, ThreadBytes, ThreadFilter};
 
 pub(super) fn thread(session: &Session, thread: &ThreadId) -> Result<Option<ThreadRecord>> {
     session.first(statements::THREAD_SELECT, params![thread.as_str()], rows::thread)
@@ -108,21 +108,55 @@ pub(super) fn operation(session: &Session, key: &OperationKey) -> Result<Option<
 }
 
 pub(super) fn operations(session: &Session, thread: &ThreadId) -> Result<Vec<OperationRecord>> {
-    session.all(statements::OPERATIONS, params![thread.as_str(), i64::MAX], rows::operation)
+    session.all(statements::OPERATIONS, params![thread.as_str(), i64::MAX, None::<&str>], rows::operation)
 }
 
 pub(super) fn find_operations(session: &Session, filter: &OperationFilter) -> Result<Vec<OperationRecord>> {
     let limit = bound(filter.limit);
     let thread = filter.thread.as_ref().map(ThreadId::as_str);
+    let tenant = filter.tenant.as_ref().map(Tenant::as_str);
     match (&filter.id, thread) {
         (Some(id), _) => {
-            let parameters = params![id.as_str(), thread, filter.open, limit];
+            let parameters = params![id.as_str(), thread, filter.open, limit, tenant];
             session.all(statements::OPERATIONS_BY_ID, parameters, rows::operation)
         }
-        (None, _) if filter.open => session.all(statements::OPERATIONS_OPEN, params![thread, limit], rows::operation),
-        (None, Some(thread)) => session.all(statements::OPERATIONS, params![thread, limit], rows::operation),
-        (None, None) => session.all(statements::OPERATIONS_ALL, params![limit], rows::operation),
+        (None, _) if filter.open => match tenant {
+            None => session.all(statements::OPERATIONS_OPEN, params![thread, limit], rows::operation),
+            Some(tenant) => {
+                let parameters = params![tenant, thread, limit];
+                session.all(statements::OPERATIONS_OPEN_OF_TENANT, parameters, rows::operation)
+            }
+        },
+        (None, Some(thread)) => session.all(statements::OPERATIONS, params![thread, limit, tenant], rows::operation),
+        (None, None) => match tenant {
+            None => session.all(statements::OPERATIONS_ALL, params![limit], rows::operation),
+            Some(tenant) => session.all(statements::OPERATIONS_OF_TENANT, params![tenant, limit], rows::operation),
+        },
     }
+}
+
+pub(super) fn count_operations(session: &Session, tenant: Option<&Tenant>) -> Result<OperationCounts> {
+    let counts = |row: &Row<'_>| {
+        Ok(OperationCounts { open: rows::unsigned(row, "open")?, in_doubt: rows::unsigned(row, "in_doubt")? })
+    };
+    let found = match tenant {
+        Some(tenant) => session.first(statements::OPERATIONS_COUNT, params![tenant.as_str()], counts),
+        None => session.first(statements::OPERATIONS_COUNT_EVERYWHERE, [], counts),
+    };
+    Ok(found?.unwrap_or_default())
+}
+
+pub(super) fn thread_bytes(session: &Session, thread: &ThreadId) -> Result<ThreadBytes> {
+    let bytes = |row: &Row<'_>| {
+        Ok(ThreadBytes {
+            checkpoints: rows::unsigned(row, "checkpoints")?,
+            values: rows::unsigned(row, "channel_values")?,
+            tasks: rows::unsigned(row, "tasks")?,
+            operations: rows::unsigned(row, "operations")?,
+            questions: rows::unsigned(row, "questions")?,
+        })
+    };
+    Ok(session.first(statements::THREAD_BYTES, params![thread.as_str()], bytes)?.unwrap_or_default())
 }
 
 pub(super) fn due_operations(session: &Session, now_ms: u64, limit: usize) -> Result<Vec<OperationRecord>> {

@@ -21,7 +21,13 @@ pub(super) fn delete_thread(session: &Session, thread: &ThreadId, epoch: Epoch, 
 }
 
 /// Removes a thread's checkpoints but some; the number of those removed.
-pub(super) fn retain(session: &Session, thread: &ThreadId, epoch: Epoch, keep: &[CheckpointId]) -> Result<u64> {
+pub(super) fn retain(
+    session: &Session,
+    thread: &ThreadId,
+    epoch: Epoch,
+    keep: &[CheckpointId],
+    audit: &[AuditEntry],
+) -> Result<u64> {
     let guarded = session.first(statements::THREAD_GUARD, params![thread.as_str(), integer(epoch.0)], |row| {
         Ok((row.get::<_, i64>("thread_key")?, rows::checkpoint_id(row, "head")?))
     })?;
@@ -40,6 +46,7 @@ pub(super) fn retain(session: &Session, thread: &ThreadId, epoch: Epoch, keep: &
     let removed = session.execute(statements::CHECKPOINTS_REMOVE, params![key, kept])?;
     if removed > 0 {
         session.execute(statements::VALUES_SWEEP, params![key])?;
+        trail::extend(session, audit)?;
     }
     Ok(rows::counted(removed))
 }

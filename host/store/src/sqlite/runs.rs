@@ -3,12 +3,12 @@
 use std::cell::Cell;
 
 use async_trait::async_trait;
-use holdpoint_graph::ids::{RunId, ThreadId};
+use holdpoint_graph::ids::{CheckpointId, RunId, ThreadId};
 use rusqlite::{Row, params, params_from_iter};
 use serde_json::{Map, Value, json};
 
 use super::commit_rows::{self, RunUpdateRow};
-use super::failure::Result;
+use super::failure::{Failure, Result};
 use super::forms::{self, FORMAT};
 use super::rows::{self, integer};
 use super::session::Session;
@@ -16,13 +16,17 @@ use super::{SqliteStore, statements, trail};
 use crate::audit::AuditEntry;
 use crate::check;
 use crate::records::ThreadStatus;
-use crate::runs::{EntryFilter, RunFilter, RunRecord, RunStatus, RunUpdate, Runs, ThreadEntry, ThreadSummary};
+use crate::runs::{
+    EntryFilter, ExpiryRule, RunCancel, RunFilter, RunRecord, RunStatus, RunUpdate, Runs, ThreadEntry, ThreadExpiry,
+    ThreadSummary,
+};
 use crate::store::{Error, NewThread};
 
 /// Makes the entry of a new thread, unless one of its tenant is there.
 pub(super) fn entry_of(session: &Session, thread: &ThreadId, new: &NewThread, at_ms: i64) -> Result<()> {
     let metadata = forms::write(&json!({ "graph_id": new.graph_name.as_str() }));
-    let parameters = params![thread.as_str(), new.tenant.as_str(), at_ms, at_ms, metadata];
+    let none = None::<i64>;
+    let parameters = params![thread.as_str(), new.tenant.as_str(), at_ms, at_ms, metadata, none, none, none, false];
     if session.execute(statements::ENTRY_INSERT, parameters)? == 1 {
         return Ok(());
     }
@@ -32,16 +36,65 @@ pub(super) fn entry_of(session: &Session, thread: &ThreadId, new: &NewThread, at
     }
 }
 
-/// Changes a run that is in the status that is expected; one of this thread, if given.
-pub(super) fn update(session: &Session, row: &RunUpdateRow, thread: Option<&ThreadId>, at_ms: i64) -> Result<()> {
+/// Changes a run that is in the status that is expected; one of this thread, if given. One that begins does so from `base`.
+pub(super) fn update(
+    session: &Session,
+    row: &RunUpdateRow,
+    thread: Option<&ThreadId>,
+    base: Option<&CheckpointId>,
+    at_ms: i64,
+) -> Result<()> {
     let RunUpdateRow { update, error } = row;
     let thread = thread.map(ThreadId::as_str);
-    let parameters = params![update.run.as_str(), update.from.name(), update.to.name(), error, at_ms, thread, FORMAT];
+    let parameters = params![
+        update.run.as_str(),
+        update.from.name(),
+        update.to.name(),
+        error,
+        at_ms,
+        thread,
+        FORMAT,
+        row.begins().then(|| base_text(base)),
+    ];
     if session.execute(statements::RUN_UPDATE, parameters)? == 1 {
         return Ok(());
     }
     let found = session.first(statements::RUN_STATUS, params![update.run.as_str(), thread], status)?;
     Err(check::run_changed(&update.run, found).into())
+}
+
+/// A thread's head.
+pub(super) fn head(session: &Session, thread: &ThreadId) -> Result<Option<CheckpointId>> {
+    session.first(statements::THREAD_HEAD, params![thread.as_str()], |row| rows::checkpoint_id(row, "head"))
+}
+
+/// The column `base` of a run that has begun.
+fn base_text(base: Option<&CheckpointId>) -> &str {
+    base.map_or("", CheckpointId::as_str)
+}
+
+/// Changes a run outside a commit.
+fn update_alone(session: &Session, row: &RunUpdateRow, at_ms: u64, audit: &[AuditEntry]) -> Result<()> {
+    let mut base = None;
+    if row.begins()
+        && let Some(run) = session.first(statements::RUN_SELECT, params![row.update.run.as_str()], run)?
+    {
+        base = head(session, &run.thread)?;
+    }
+    update(session, row, None, base.as_ref(), integer(at_ms))?;
+    trail::extend(session, audit)
+}
+
+fn request_cancel(session: &Session, run: &RunId, cancel: RunCancel, at_ms: u64, audit: &[AuditEntry]) -> Result<()> {
+    let parameters = params![run.as_str(), cancel.name(), integer(at_ms)];
+    if session.execute(statements::RUN_CANCEL, parameters)? == 1 {
+        return trail::extend(session, audit);
+    }
+    match session.first(statements::RUN_STATUS, params![run.as_str(), None::<&str>], status)? {
+        // As much is wanted already.
+        Some(found) if !found.is_over() => Ok(()),
+        found => Err(check::run_changed(run, found).into()),
+    }
 }
 
 fn put_entry(session: &Session, entry: &ThreadEntry, audit: &[AuditEntry]) -> Result<()> {
@@ -56,6 +109,10 @@ fn put_entry(session: &Session, entry: &ThreadEntry, audit: &[AuditEntry]) -> Re
         integer(entry.created_at_ms),
         integer(entry.updated_at_ms),
         forms::write(&entry.metadata),
+        entry.expiry.map(|expiry| integer(expiry.at_ms)),
+        entry.expiry.map(|expiry| integer(expiry.ttl_ms)),
+        entry.expiry.map(|expiry| expiry.rule.name()),
+        entry.temporary,
     ];
     if session.execute(statements::ENTRY_INSERT, parameters)? == 0 {
         return exists();
@@ -63,18 +120,48 @@ fn put_entry(session: &Session, entry: &ThreadEntry, audit: &[AuditEntry]) -> Re
     trail::extend(session, audit)
 }
 
-fn merge(session: &Session, thread: &ThreadId, members: &Map<String, Value>, at_ms: u64) -> Result<ThreadEntry> {
+fn merge(
+    session: &Session,
+    thread: &ThreadId,
+    members: &Map<String, Value>,
+    at_ms: u64,
+    audit: &[AuditEntry],
+) -> Result<ThreadEntry> {
     let found = session.first(statements::ENTRY_SELECT, params![thread.as_str()], entry)?;
     let mut merged = found.ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
     merged.merge(members.clone(), at_ms);
     let parameters = params![thread.as_str(), forms::write(&merged.metadata), integer(at_ms)];
     session.execute(statements::ENTRY_MERGE, parameters)?;
+    trail::extend(session, audit)?;
     Ok(merged)
+}
+
+fn set_expiry(
+    session: &Session,
+    thread: &ThreadId,
+    expiry: Option<ThreadExpiry>,
+    at_ms: u64,
+    audit: &[AuditEntry],
+) -> Result<ThreadEntry> {
+    let parameters = params![
+        thread.as_str(),
+        expiry.map(|expiry| integer(expiry.at_ms)),
+        expiry.map(|expiry| integer(expiry.ttl_ms)),
+        expiry.map(|expiry| expiry.rule.name()),
+        integer(at_ms),
+    ];
+    let changed = session.first(statements::ENTRY_EXPIRE, parameters, entry)?;
+    let changed = changed.ok_or_else(|| Error::ThreadNotFound(thread.clone()))?;
+    trail::extend(session, audit)?;
+    Ok(changed)
 }
 
 fn delete_entry(session: &Session, thread: &ThreadId, audit: &[AuditEntry]) -> Result<bool> {
     if thread_status(session, thread)?.is_some() {
         return Err(check::thread_is_there(thread).into());
+    }
+    if session.first(statements::RUN_IN_THE_WAY, params![thread.as_str()], |_| Ok(()))?.is_some() {
+        return Err(check::run_is_open(thread).into());
     }
     if session.execute(statements::ENTRY_DELETE, params![thread.as_str()])? == 0 {
         return Ok(false);
@@ -102,6 +189,8 @@ fn put_run(session: &Session, run: &RunRecord, alone: bool, audit: &[AuditEntry]
         run.error.as_ref().map(forms::write_error),
         forms::write(&run.metadata),
         forms::write(&run.request),
+        run.cancel.map(RunCancel::name),
+        run.base.as_ref().map(|base| base_text(base.as_ref())),
     ];
     if session.execute(statements::RUN_INSERT, parameters)? == 0 {
         return Err(check::run_exists(&run.id).into());
@@ -137,6 +226,13 @@ fn status(row: &Row<'_>) -> Result<RunStatus> {
 
 fn run(row: &Row<'_>) -> Result<RunRecord> {
     rows::check_format(row)?;
+    let base = match rows::optional_text(row, "base")? {
+        None => None,
+        Some("") => Some(None),
+        Some(id) => Some(Some(CheckpointId::parse(id)?)),
+    };
+    let cancel =
+        rows::optional_text(row, "cancel")?.map(|_| rows::name(row, "cancel", RunCancel::parse)).transpose()?;
     Ok(RunRecord {
         id: rows::id(row, "run_id")?,
         thread: rows::id(row, "thread_id")?,
@@ -147,16 +243,27 @@ fn run(row: &Row<'_>) -> Result<RunRecord> {
         metadata: forms::read(rows::text(row, "metadata")?)?,
         not_before_ms: rows::unsigned(row, "not_before_ms")?,
         error: rows::optional_text(row, "error")?.map(forms::read_error).transpose()?,
+        cancel,
+        base,
         created_at_ms: rows::unsigned(row, "created_at_ms")?,
         updated_at_ms: rows::unsigned(row, "updated_at_ms")?,
     })
 }
 
 fn entry(row: &Row<'_>) -> Result<ThreadEntry> {
+    let expiry = |at_ms| {
+        Ok::<_, Failure>(ThreadExpiry {
+            at_ms,
+            ttl_ms: rows::unsigned(row, "ttl_ms")?,
+            rule: rows::name(row, "expiry_rule", ExpiryRule::parse)?,
+        })
+    };
     Ok(ThreadEntry {
         thread: rows::id(row, "entry_id")?,
         tenant: rows::id(row, "entry_tenant")?,
         metadata: forms::read(rows::text(row, "metadata")?)?,
+        expiry: rows::optional_unsigned(row, "expires_at_ms")?.map(expiry).transpose()?,
+        temporary: row.get("temporary")?,
         created_at_ms: rows::unsigned(row, "entry_created_at_ms")?,
         updated_at_ms: rows::unsigned(row, "entry_updated_at_ms")?,
     })
@@ -196,6 +303,11 @@ fn read_entries(session: &Session, filter: &EntryFilter) -> Result<Vec<ThreadSum
 }
 
 fn count_entries(session: &Session, filter: &EntryFilter) -> Result<u64> {
+    if filter.metadata.is_empty() {
+        let (sql, parameters) = statements::entries_count(filter);
+        let counted = session.first(&sql, params_from_iter(parameters), |row| rows::unsigned(row, "entries"))?;
+        return Ok(counted.unwrap_or_default());
+    }
     let (sql, parameters) = statements::entries_metadata(filter);
     let counted = Cell::new(0_u64);
     session.wanted(&sql, params_from_iter(parameters), usize::MAX, |row| {
@@ -223,10 +335,32 @@ impl Runs for SqliteStore {
         thread: &ThreadId,
         metadata: Map<String, Value>,
         at_ms: u64,
+        audit: Vec<AuditEntry>,
     ) -> std::result::Result<ThreadEntry, Error> {
         check::merge(&metadata, at_ms)?;
+        check::audit(&audit)?;
         let thread = thread.clone();
-        self.write(false, move |session| merge(session, &thread, &metadata, at_ms)).await
+        self.write(false, move |session| merge(session, &thread, &metadata, at_ms, &audit)).await
+    }
+
+    async fn set_expiry(
+        &self,
+        thread: &ThreadId,
+        expiry: Option<ThreadExpiry>,
+        at_ms: u64,
+        audit: Vec<AuditEntry>,
+    ) -> std::result::Result<ThreadEntry, Error> {
+        check::expiry(expiry.as_ref(), at_ms)?;
+        check::audit(&audit)?;
+        let thread = thread.clone();
+        self.write(false, move |session| set_expiry(session, &thread, expiry, at_ms, &audit)).await
+    }
+
+    async fn due_entries(&self, now_ms: u64, limit: usize) -> std::result::Result<Vec<ThreadEntry>, Error> {
+        let read = move |session: &Session| {
+            session.all(statements::ENTRIES_DUE, params![integer(now_ms), rows::bound(limit)], entry)
+        };
+        self.readers.read(read).await
     }
 
     async fn entry(&self, thread: &ThreadId) -> std::result::Result<Option<ThreadSummary>, Error> {
@@ -283,11 +417,25 @@ impl Runs for SqliteStore {
         check::run_update(&changed, at_ms)?;
         check::audit(&audit)?;
         let row = commit_rows::run_update(changed);
-        let write = move |session: &Session| {
-            update(session, &row, None, integer(at_ms))?;
-            trail::extend(session, &audit)
-        };
-        self.write(false, write).await
+        self.write(false, move |session| update_alone(session, &row, at_ms, &audit)).await
+    }
+
+    async fn request_cancel(
+        &self,
+        run: &RunId,
+        cancel: RunCancel,
+        at_ms: u64,
+        audit: Vec<AuditEntry>,
+    ) -> std::result::Result<(), Error> {
+        check::cancel(at_ms)?;
+        check::audit(&audit)?;
+        let run = run.clone();
+        self.write(false, move |session| request_cancel(session, &run, cancel, at_ms, &audit)).await
+    }
+
+    async fn cancel_requests(&self, limit: usize) -> std::result::Result<Vec<RunRecord>, Error> {
+        let read = move |session: &Session| session.all(statements::RUNS_TO_CANCEL, params![rows::bound(limit)], run);
+        self.readers.read(read).await
     }
 
     async fn delete_run(&self, run: &RunId) -> std::result::Result<bool, Error> {

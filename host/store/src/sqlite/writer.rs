@@ -42,7 +42,7 @@ pub(super) enum Work {
     Commit(Box<CommitRows>),
     Exchange(Box<ExchangeRows>),
     DeleteThread(ThreadId, Epoch, Vec<AuditEntry>),
-    Retain(ThreadId, Epoch, Vec<CheckpointId>),
+    Retain(ThreadId, Epoch, Vec<CheckpointId>, Vec<AuditEntry>),
     PutContents(Vec<Content>),
     PutVersion(Box<VersionRecord>, Vec<AuditEntry>),
     ClearCache(Option<u64>),
@@ -263,7 +263,9 @@ fn apply(session: &Session, work: &Work) -> Result<Done> {
         Work::DeleteThread(thread, epoch, audit) => {
             retention::delete_thread(session, thread, *epoch, audit).map(applied)
         }
-        Work::Retain(thread, epoch, keep) => retention::retain(session, thread, *epoch, keep).map(Done::Removed),
+        Work::Retain(thread, epoch, keep, audit) => {
+            retention::retain(session, thread, *epoch, keep, audit).map(Done::Removed)
+        }
         Work::PutContents(contents) => shared::contents(session, contents).map(applied),
         Work::PutVersion(version, audit) => shared::version(session, version, audit).map(applied),
         Work::ClearCache(now_ms) => shared::clear_cache(session, *now_ms).map(Done::Removed),

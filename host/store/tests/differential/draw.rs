@@ -134,6 +134,10 @@ impl Script {
         };
         if let Expect::New(new) = &mut commit.expect {
             new.graph_name = self.graph_name();
+            // Rarely, since its entry keeps the name for that tenant.
+            if self.random.random_bool(0.03) {
+                new.tenant = self.tenant();
+            }
         }
         for _ in 0..self.random.random_range(0..3) {
             // Rarely one that is there already.
@@ -193,7 +197,7 @@ impl Script {
                 let proceedings = scene::proceedings(self.random.random_range(1..3));
                 Settlement::Answer { question, answer, proceedings }
             } else {
-                Settlement::Supersede { question }
+                self.closing(question)
             });
         }
         if self.random.random_bool(0.1) {
@@ -221,6 +225,14 @@ impl Script {
         });
         commit.at_ms = scene::NOW_MS + self.random.random_range(0..50);
         commit
+    }
+
+    fn closing(&mut self, question: QuestionId) -> Settlement {
+        if self.random.random_bool(0.5) {
+            Settlement::Supersede { question }
+        } else {
+            Settlement::Cancel { question, by: scene::audit("x", None).actor }
+        }
     }
 
     pub(crate) fn task(&mut self, name: &str, number: u64) -> TaskRecord {

@@ -23,7 +23,7 @@ const THREADS: [&str; 3] = ["one", "two", "three"];
 const NAMESPACES: [&str; 5] = ["", "sub", "sub|deep", "other", "other:018bcfe5-6800-8000-8000-000000000001"];
 
 /// What a script has to reach: each operation with each of its outcomes.
-const REACHED: [&str; 110] = [
+const REACHED: [&str; 128] = [
     "commit ok",
     "commit HP0601",
     "commit HP0602",
@@ -132,6 +132,24 @@ const REACHED: [&str; 110] = [
     "delete run HP0616",
     "update run ok",
     "update run HP0616",
+    "expiry ok",
+    "expiry HP0603",
+    "due entries some",
+    "due entries none",
+    "cancel ok",
+    "cancel HP0616",
+    "cancel requests some",
+    "cancel requests none",
+    "cancel requests of one that is over",
+    "session some",
+    "session none",
+    "end session true",
+    "end session false",
+    "clear sessions",
+    "clear no sessions",
+    "open operations some",
+    "open operations none",
+    "commit cancelled a question",
     "trail some",
     "trail none",
 ];

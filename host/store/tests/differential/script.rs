@@ -7,7 +7,8 @@ use holdpoint_graph::ids::{CheckpointId, Epoch, Namespace, QuestionId, ThreadId}
 use holdpoint_graph::operation::{OperationRecord, OperationState};
 use holdpoint_store::conformance::scene;
 use holdpoint_store::{
-    Content, Error, Expect, Journal, NewCheckpoint, OperationFilter, Snapshot, Store, ThreadFilter, ThreadStatus,
+    Content, Error, Expect, Journal, NewCheckpoint, OperationFilter, Settlement, Snapshot, Store, ThreadFilter,
+    ThreadStatus,
 };
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -55,6 +56,7 @@ impl Script {
                 let commit = self.commit(name);
                 let creates = matches!(commit.expect, Expect::New(_));
                 let claims = commit.claim.is_some();
+                let cancels = commit.settlements.iter().any(|end| matches!(end, Settlement::Cancel { .. }));
                 let stored: Vec<(u64, Namespace)> = commit.checkpoints.iter().map(known).collect();
                 let outcome = both!(pair, self, commit(commit.clone()));
                 if outcome.is_ok() {
@@ -66,6 +68,9 @@ impl Script {
                     }
                     let known = self.checkpoints.entry(thread).or_default();
                     known.extend(stored);
+                }
+                if cancels && outcome.is_ok() {
+                    return "commit cancelled a question".to_owned();
                 }
                 outcome_of("commit", &outcome)
             }
@@ -134,6 +139,7 @@ impl Script {
                 let filter = OperationFilter {
                     id: self.random.random_bool(0.4).then(|| self.operation_id()),
                     thread: self.random.random_bool(0.4).then(|| thread.clone()),
+                    tenant: self.random.random_bool(0.4).then(|| self.tenant()),
                     open: self.random.random_bool(0.5),
                     limit: self.random.random_range(0..12),
                 };
@@ -174,7 +180,8 @@ impl Script {
             }
             140..146 => {
                 let version = self.version();
-                let name = self.random.random_bool(0.7).then_some(version.name.as_str());
+                let named = if self.random.random_bool(0.1) { "unknown" } else { version.name.as_str() };
+                let name = self.random.random_bool(0.7).then_some(named);
                 some_or_none("versions", &both!(pair, self, versions(version.kind, name)))
             }
             146.. => self.serve(pair).await,
@@ -200,7 +207,8 @@ impl Script {
             keep.push(scene::checkpoint(100_000));
         }
         let epoch = Epoch(self.epoch(&thread));
-        let outcome = both!(pair, self, retain(&thread, epoch, &keep));
+        let audit = self.audit(name);
+        let outcome = both!(pair, self, retain(&thread, epoch, &keep, audit.clone()));
         if let Some(known) = self.checkpoints.get_mut(&thread)
             && outcome.is_ok()
         {

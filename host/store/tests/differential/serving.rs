@@ -6,8 +6,8 @@ use holdpoint_graph::operation::{OperationRecord, OperationState};
 use holdpoint_store::conformance::scene::{self, NOW_MS};
 use holdpoint_store::{
     Access, ApiKeyRecord, Approvals, AuditEntry, AuditFilter, AuditTrail, DeadlineGuard, EntryFilter, EntryOrder,
-    EntryStatus, Error, LinkRecord, QuestionChange, QuestionFilter, QuestionStatus, ReplyRecord, RunFilter, RunRecord,
-    RunStatus, Runs, Store, ThreadEntry,
+    EntryStatus, Error, ExpiryRule, LinkRecord, QuestionChange, QuestionFilter, QuestionStatus, ReplyRecord, RunCancel,
+    RunFilter, RunRecord, RunStatus, Runs, SessionRecord, Store, ThreadEntry, ThreadExpiry,
 };
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -26,7 +26,7 @@ impl Script {
         let name = *THREADS.choose(&mut self.random).expect("there are some");
         let thread = scene::thread(name);
         let now_ms = NOW_MS + self.random.random_range(0..60);
-        match self.random.random_range(0..26) {
+        match self.random.random_range(0..34) {
             0..6 => self.change(pair, name).await,
             6 => {
                 let question = self.question_id(name);
@@ -74,18 +74,16 @@ impl Script {
             }
             15 => {
                 let entry = ThreadEntry {
-                    thread,
-                    tenant: self.tenant(),
-                    metadata: self.entry_metadata(),
-                    created_at_ms: now_ms,
-                    updated_at_ms: now_ms,
+                    expiry: self.expiry(),
+                    temporary: self.random.random_bool(0.3),
+                    ..ThreadEntry::new(thread, self.tenant(), self.entry_metadata(), now_ms)
                 };
                 let audit = self.audit(name);
                 outcome_of("entry", &both!(pair, self, put_entry(entry.clone(), audit.clone())))
             }
             16 => {
-                let metadata = self.entry_metadata();
-                let outcome = both!(pair, self, merge_metadata(&thread, metadata.clone(), now_ms));
+                let (metadata, audit) = (self.entry_metadata(), self.audit(name));
+                let outcome = both!(pair, self, merge_metadata(&thread, metadata.clone(), now_ms, audit.clone()));
                 outcome_of("merge", &outcome.map(drop))
             }
             17..19 => {
@@ -94,11 +92,8 @@ impl Script {
                 some_or_none("entries", &both!(pair, self, entries(&filter)))
             }
             19 => {
-                let audit = self.audit(name);
-                match both!(pair, self, delete_entry(&thread, audit.clone())) {
-                    Ok(removed) => format!("delete entry {removed}"),
-                    Err(error) => format!("delete entry {}", error.code()),
-                }
+                let limit = self.random.random_range(0..4);
+                some_or_none("due entries", &both!(pair, self, due_entries(now_ms, limit)))
             }
             20..22 => {
                 let (run, alone, audit) = (self.run(name), self.random.random_bool(0.5), self.audit(name));
@@ -128,6 +123,33 @@ impl Script {
                 let (update, audit) = (self.run_update(), self.audit(name));
                 outcome_of("update run", &both!(pair, self, update_run(update.clone(), now_ms, audit.clone())))
             }
+            25 => {
+                let (expiry, audit) = (self.expiry(), self.audit(name));
+                let outcome = both!(pair, self, set_expiry(&thread, expiry, now_ms, audit.clone()));
+                outcome_of("expiry", &outcome.map(drop))
+            }
+            26 => self.delete_entry(pair, name).await,
+            27..29 => {
+                let id = scene::run_id(self.random.random_range(0..NUMBERS));
+                let cancel = RunCancel::NAMES[self.random.random_range(0..2)].0;
+                let audit = self.audit(name);
+                outcome_of("cancel", &both!(pair, self, request_cancel(&id, cancel, now_ms, audit.clone())))
+            }
+            29 => {
+                let limit = self.random.random_range(0..9);
+                let found = both!(pair, self, cancel_requests(limit));
+                if found.as_ref().is_ok_and(|found| found.iter().any(|run| run.status.is_over())) {
+                    return "cancel requests of one that is over".to_owned();
+                }
+                some_or_none("cancel requests", &found)
+            }
+            30 => self.session(pair, now_ms).await,
+            31..33 => self.delete_entry(pair, name).await,
+            _ if self.random.random_bool(0.4) => {
+                let tenant = self.random.random_bool(0.7).then(|| self.tenant());
+                let counts = both!(pair, self, count_operations(tenant.as_ref())).expect("the store can be read");
+                if counts.in_doubt > 0 { "open operations some" } else { "open operations none" }.to_owned()
+            }
             _ => {
                 let filter = AuditFilter {
                     thread: self.random.random_bool(0.4).then_some(thread),
@@ -138,6 +160,48 @@ impl Script {
                 some_or_none("trail", &both!(pair, self, audit(&filter)))
             }
         }
+    }
+
+    async fn delete_entry(&mut self, pair: &Pair, name: &str) -> String {
+        let (thread, audit) = (scene::thread(name), self.audit(name));
+        match both!(pair, self, delete_entry(&thread, audit.clone())) {
+            Ok(removed) => format!("delete entry {removed}"),
+            Err(error) => format!("delete entry {}", error.code()),
+        }
+    }
+
+    /// Logs somebody in, looks who is logged in, or logs out.
+    async fn session(&mut self, pair: &Pair, now_ms: u64) -> String {
+        let digest = key(self.random.random_range(0..5));
+        match self.random.random_range(0..4) {
+            0 => {
+                let session = SessionRecord {
+                    digest: digest.clone(),
+                    caller: self.value(2),
+                    created_at_ms: now_ms,
+                    expires_at_ms: NOW_MS + self.random.random_range(0..60),
+                };
+                both!(pair, self, put_session(session.clone())).expect("the store can be written");
+                presence("session", &both!(pair, self, session(&digest)))
+            }
+            1 => presence("session", &both!(pair, self, session(&digest))),
+            2 => {
+                let ended = both!(pair, self, delete_session(&digest)).expect("the store can be written");
+                format!("end session {ended}")
+            }
+            _ => {
+                let removed = both!(pair, self, clear_sessions(now_ms)).expect("the store can be written");
+                if removed == 0 { "clear no sessions" } else { "clear sessions" }.to_owned()
+            }
+        }
+    }
+
+    fn expiry(&mut self) -> Option<ThreadExpiry> {
+        self.random.random_bool(0.6).then(|| ThreadExpiry {
+            at_ms: NOW_MS + self.random.random_range(0..60),
+            ttl_ms: self.random.random_range(0..9),
+            rule: ExpiryRule::NAMES[self.random.random_range(0..2)].0,
+        })
     }
 
     /// Says something of a question, mostly one that is there, on the newest reading.
@@ -240,6 +304,8 @@ impl Script {
         RunRecord {
             tenant: self.tenant(),
             status: if self.random.random_bool(0.8) { RunStatus::Pending } else { self.run_status() },
+            cancel: self.random.random_bool(0.1).then_some(RunCancel::Rollback),
+            base: self.random.random_bool(0.1).then(|| self.random.random_bool(0.5).then(|| self.checkpoint(name))),
             not_before_ms: NOW_MS + self.random.random_range(0..60),
             metadata: self.metadata(),
             ..scene::run(name, self.random.random_range(0..NUMBERS))
@@ -313,6 +379,11 @@ impl Pair {
         let runs = RunFilter { limit: usize::MAX, ..RunFilter::default() };
         both!(self, script, runs(&runs)).map_err(read).ok();
         both!(self, script, keys(None)).map_err(read).ok();
+        both!(self, script, due_entries(u64::MAX, usize::MAX)).map_err(read).ok();
+        both!(self, script, cancel_requests(usize::MAX)).map_err(read).ok();
+        for tenant in [None, Some(Tenant::default()), Some(scene::tenant("other"))] {
+            both!(self, script, count_operations(tenant.as_ref())).map_err(read).ok();
+        }
         let trail = AuditFilter { limit: usize::MAX, ..AuditFilter::default() };
         both!(self, script, audit(&trail)).map_err(read).ok();
         both!(self, script, audit_head()).map_err(read).ok();

@@ -53,7 +53,7 @@ impl Act {
                 let audit = vec![scene::audit("run", Some(run.thread.as_str()))];
                 store.put_run((**run).clone(), false, audit).await
             }
-            Self::Retain(thread, epoch, keep) => store.retain(thread, *epoch, keep).await.map(drop),
+            Self::Retain(thread, epoch, keep) => store.retain(thread, *epoch, keep, Vec::new()).await.map(drop),
             Self::Exchange(records) => {
                 let [expected, next] = &**records;
                 match store.exchange_operation(expected, next.clone(), scene::NOW_MS, Vec::new()).await {

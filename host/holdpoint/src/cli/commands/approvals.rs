@@ -5,7 +5,7 @@ use holdpoint_graph::actor::Actor;
 use holdpoint_graph::digest::Digest;
 use holdpoint_graph::ids::{GraphName, QuestionId, ThreadId};
 use holdpoint_graph::nodes::Verdict;
-use holdpoint_store::{QuestionFilter, ThreadStatus, Vote};
+use holdpoint_store::{Added, QuestionFilter, ThreadStatus, Vote};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -103,8 +103,8 @@ async fn decide(context: &Context, verdict: Verdict, arguments: DecideArguments)
         Some(text) => digest(text)?,
         None => approval.payload_digest.clone(),
     };
-    let DecideArguments { message, on_behalf_of, no_run, .. } = arguments;
-    let decision = Decision { value, args, message, on_behalf_of, ..Decision::new(verdict, digest) };
+    let DecideArguments { message, on_behalf_of, no_run, break_glass, .. } = arguments;
+    let decision = Decision { value, args, message, on_behalf_of, break_glass, ..Decision::new(verdict, digest) };
     let decided = engine.decide(&approval.id, decision).await.map_err(|error| Failure::from_engine(&error))?;
     // On a server its own worker goes on.
     if !decided.woken || no_run || context.is_served() {
@@ -219,7 +219,12 @@ fn text(approval: &Approval) -> String {
     rows.push(row("digest", approval.digest.to_string()));
     let named = if approval.assignees.is_empty() { "anybody".to_owned() } else { approval.assignees.join(", ") };
     rows.push(row("may answer", named));
-    rows.extend(approval.added.iter().map(|added| row("added", added.to.clone())));
+    rows.extend(approval.added.iter().map(|added| row("added", added_text(added))));
+    rows.extend(approval.risk.map(|risk| row("risk", risk.name().to_owned())));
+    if let Some(step_up) = &approval.step_up {
+        let within = std::time::Duration::from_millis(step_up.within_ms);
+        rows.push(row("sign-in", format!("within {within:?} before the answer {}", step_up.acr.join(", "))));
+    }
     rows.push(row("needs", format!("{} for it, {} against", approval.quorum.approve, approval.quorum.reject)));
     rows.extend(approval.votes.iter().map(|vote| row("said", vote_text(vote))));
     if let Some(answer) = &approval.answer {
@@ -228,6 +233,10 @@ fn text(approval: &Approval) -> String {
             "decided",
             format!("{} by {} at {at}: {}", answer.verdict.name(), answer.answered_by, answer.value),
         ));
+    }
+    if let Some(withdrawn) = &approval.withdrawn {
+        let at = output::time_text(withdrawn.at_ms);
+        rows.push(row("cancelled", format!("by {} ({}) at {at}", withdrawn.by.id, withdrawn.by.basis.name())));
     }
     let mut shown = output::table(&["", "question"], rows);
     if approval.eligibility.may() {
@@ -243,12 +252,20 @@ fn text(approval: &Approval) -> String {
     shown
 }
 
+fn added_text(added: &Added) -> String {
+    let place = added.on_behalf_of.as_ref().map(|by| format!(" for {by}")).unwrap_or_default();
+    let until = added.until_ms.map(|until_ms| format!(" until {}", output::time_text(until_ms))).unwrap_or_default();
+    let reason = added.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{}{place}{until}{reason}", added.to)
+}
+
 fn vote_text(vote: &Vote) -> String {
     let place = vote.on_behalf_of.as_ref().map(|by| format!(" for {by}")).unwrap_or_default();
     let reason = vote.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!(
-        "{} by {}{place} ({}) at {}{reason}",
+        "{}{} by {}{place} ({}) at {}{reason}",
         vote.verdict.name(),
+        if vote.break_glass { " (break-glass)" } else { "" },
         vote.by.id,
         vote.by.basis.name(),
         output::time_text(vote.at_ms)

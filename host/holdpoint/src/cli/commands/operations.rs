@@ -24,7 +24,11 @@ pub async fn run(context: &Context, arguments: OperationsArguments) -> Result<u8
         None => list(context, OperationFilter { open: true, limit: 50, ..OperationFilter::default() }).await,
         Some(OperationsCommand::List { all, thread, limit }) => {
             let thread = thread.as_deref().map(thread_id).transpose()?;
-            list(context, OperationFilter { open: !all && thread.is_none(), thread, limit, id: None }).await
+            list(
+                context,
+                OperationFilter { open: !all && thread.is_none(), thread, limit, ..OperationFilter::default() },
+            )
+            .await
         }
         Some(OperationsCommand::Show { id, connector }) => show(context, &id, connector.as_deref()).await,
         Some(OperationsCommand::Resolve(resolve)) => settle(context, resolve).await,

@@ -8,12 +8,12 @@ use super::*;
 
 fn caller(role: Option<Role>, basis: Basis) -> Caller {
     let actor = Actor { id: "key:bot".into(), basis };
-    Caller { principal: Principal { actor, ..Principal::default() }, role, by_cookie: false }
+    Caller { principal: Principal { actor, ..Principal::default() }, role, by_cookie: false, page: None }
 }
 
 fn request(words: &[&str], files: Value) -> CommandRequest {
     let Value::Object(files) = files else { panic!("files are an object") };
-    CommandRequest { arguments: words.iter().map(|word| (*word).to_owned()).collect(), files }
+    CommandRequest { arguments: words.iter().map(|word| (*word).to_owned()).collect(), files, place: None }
 }
 
 fn refusal(words: &[&str], files: Value, caller: &Caller) -> Option<(u16, String)> {
@@ -71,7 +71,7 @@ fn files_come_with_commands_that_take_them() {
 
 #[test]
 fn roles_are_checked() {
-    const LINES: [(&[&str], Role); 30] = [
+    const LINES: [(&[&str], Role); 31] = [
         (&["state", "t"], Role::Viewer),
         (&["history", "t", "--tree"], Role::Viewer),
         (&["verify", "t"], Role::Viewer),
@@ -96,6 +96,7 @@ fn roles_are_checked() {
         (&["approvals", "show", "q"], Role::Viewer),
         (&["audit", "export", "--thread", "t"], Role::Viewer),
         (&["approvals", "accept", "q"], Role::Approver),
+        (&["approvals", "accept", "q", "--break-glass", "--message", "x"], Role::Admin),
         (&["approvals", "delegate", "q", "--to", "bea"], Role::Approver),
         (&["audit", "export"], Role::Admin),
         (&["audit", "verify"], Role::Admin),

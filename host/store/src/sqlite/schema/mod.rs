@@ -9,6 +9,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("0002_operations.sql"),
     include_str!("0003_time_travel.sql"),
     include_str!("0004_serving.sql"),
+    include_str!("0005_ends.sql"),
 ];
 
 /// The version that the last migration makes.

@@ -63,3 +63,24 @@ pub(in crate::sqlite) const KEY_REVOKE: &str = "
     update api_key
     set revoked_at_ms = ?3
     where tenant = ?1 and name = ?2 and revoked_at_ms is null";
+
+// Sessions.
+
+pub(in crate::sqlite) const SESSION_UPSERT: &str = "
+    insert into session (digest, created_at_ms, expires_at_ms, caller)
+    values (?1, ?2, ?3, ?4)
+    on conflict (digest) do update
+    set created_at_ms = excluded.created_at_ms, expires_at_ms = excluded.expires_at_ms, caller = excluded.caller";
+
+pub(in crate::sqlite) const SESSION_SELECT: &str = "
+    select digest, created_at_ms, expires_at_ms, caller
+    from session
+    where digest = ?1";
+
+pub(in crate::sqlite) const SESSION_DELETE: &str = "
+    delete from session
+    where digest = ?1";
+
+pub(in crate::sqlite) const SESSIONS_CLEAR: &str = "
+    delete from session
+    where expires_at_ms <= ?1";

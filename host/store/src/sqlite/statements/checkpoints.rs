@@ -120,7 +120,7 @@ pub(in crate::sqlite) const QUESTION_INSERT: &str = "
     on conflict (thread_key, question_id) do nothing";
 
 /// Compare and set: of two settlements one finds the question pending. An answer gives the version `?6` of its proceedings, and what must hold of
-/// the deadline at `?9`: that it is `open` or `passed`.
+/// the deadline at `?9`: that it is `open` or `passed`. Who calls it off, `?10`, is put into the proceedings as they are.
 pub(in crate::sqlite) const QUESTION_SETTLE: &str = "
     update question
     set status = ?3,
@@ -128,7 +128,11 @@ pub(in crate::sqlite) const QUESTION_SETTLE: &str = "
         format = ?5,
         due_at_ms = null,
         proceedings_version = coalesce(?6, proceedings_version),
-        proceedings = iif(?6 is null, proceedings, ?7)
+        proceedings = case
+            when ?6 is not null then ?7
+            when ?10 is not null then json_set(coalesce(proceedings, '{}'), '$.withdrawn', json(?10))
+            else proceedings
+        end
     where thread_key = ?1 and question_id = ?2 and status = 'pending'
       and (?6 is null or proceedings_version = ?6 - 1)
       and (?8 is null or iif(deadline_order <= ?9, 'passed', 'open') = ?8)";

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod bytes;
 mod checkpoints;
 mod entries;
 mod operations;
@@ -14,6 +15,7 @@ mod plans;
 
 pub(super) use self::approvals::*;
 pub(super) use self::audit::*;
+pub(super) use self::bytes::*;
 pub(super) use self::checkpoints::*;
 pub(super) use self::entries::*;
 pub(super) use self::operations::*;

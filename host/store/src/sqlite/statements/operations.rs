@@ -3,8 +3,9 @@
 pub(in crate::sqlite) const OPERATION_UPSERT: &str = "
     insert into operation (scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch,
                            begun_at_ms, send_by_ms, settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome,
-                           notes, request)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+                           notes, request, tenant)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+            coalesce((select thread.tenant from thread where thread.thread_id = ?4), 'default'))
     on conflict (scope, connector, operation_id) do update
     set thread_id = excluded.thread_id,
         task_id = excluded.task_id,
@@ -21,15 +22,17 @@ pub(in crate::sqlite) const OPERATION_UPSERT: &str = "
         format = excluded.format,
         outcome = excluded.outcome,
         notes = excluded.notes,
-        request = excluded.request
+        request = excluded.request,
+        tenant = excluded.tenant
     where excluded.state <> 'queued' or operation.state = 'not-sent'";
 
 /// One that is there already stays as it is.
 pub(in crate::sqlite) const OPERATION_INSERT: &str = "
     insert into operation (scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch,
                            begun_at_ms, send_by_ms, settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome,
-                           notes, request)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+                           notes, request, tenant)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+            coalesce((select thread.tenant from thread where thread.thread_id = ?4), 'default'))
     on conflict (scope, connector, operation_id) do nothing";
 
 pub(in crate::sqlite) const OPERATION_STATE: &str = "
@@ -107,6 +110,7 @@ pub(in crate::sqlite) const OPERATIONS: &str = "
            settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
     from operation
     where thread_id = ?1
+      and (?3 is null or tenant = ?3)
     order by begun_at_ms, operation_key
     limit ?2";
 
@@ -124,7 +128,7 @@ pub(in crate::sqlite) const OPERATIONS_UNSETTLED: &str = "
       and operation.state in ('intended', 'in-doubt')
     order by operation.begun_at_ms, operation.operation_key";
 
-/// Those with id `?1`, of thread `?2` if given, without an outcome if `?3`.
+/// Those with id `?1`, of thread `?2` and tenant `?5` if given, without an outcome if `?3`.
 pub(in crate::sqlite) const OPERATIONS_BY_ID: &str = "
     select scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch, begun_at_ms, send_by_ms,
            settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
@@ -132,6 +136,7 @@ pub(in crate::sqlite) const OPERATIONS_BY_ID: &str = "
     where operation_id = ?1
       and (?2 is null or thread_id = ?2)
       and (not ?3 or state in ('intended', 'in-doubt', 'queued'))
+      and (?5 is null or tenant = ?5)
     order by begun_at_ms, operation_key
     limit ?4";
 
@@ -144,6 +149,39 @@ pub(in crate::sqlite) const OPERATIONS_OPEN: &str = "
       and (?1 is null or thread_id = ?1)
     order by begun_at_ms, operation_key
     limit ?2";
+
+/// Those of tenant `?1` without an outcome, of thread `?2` if given. The index has to be named: SQLite takes the one of all
+/// operations for as good.
+pub(in crate::sqlite) const OPERATIONS_OPEN_OF_TENANT: &str = "
+    select scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch, begun_at_ms, send_by_ms,
+           settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
+    from operation indexed by operation_open_by_tenant
+    where tenant = ?1
+      and state in ('intended', 'in-doubt', 'queued')
+      and (?2 is null or thread_id = ?2)
+    order by begun_at_ms, operation_key
+    limit ?3";
+
+/// Those of tenant `?1`.
+pub(in crate::sqlite) const OPERATIONS_OF_TENANT: &str = "
+    select scope, connector, operation_id, thread_id, task_id, node, request_digest, state, epoch, begun_at_ms, send_by_ms,
+           settles_at_ms, due_at_ms, attempts, finished_at_ms, format, outcome, notes, request
+    from operation
+    where tenant = ?1
+    order by begun_at_ms, operation_key
+    limit ?2";
+
+/// How many have no outcome, and how many of them are in doubt; of tenant `?1`.
+pub(in crate::sqlite) const OPERATIONS_COUNT: &str = "
+    select count(*) as open, count(*) filter (where state = 'in-doubt') as in_doubt
+    from operation
+    where tenant = ?1 and state in ('intended', 'in-doubt', 'queued')";
+
+/// The same of all tenants.
+pub(in crate::sqlite) const OPERATIONS_COUNT_EVERYWHERE: &str = "
+    select count(*) as open, count(*) filter (where state = 'in-doubt') as in_doubt
+    from operation indexed by operation_open_by_tenant
+    where state in ('intended', 'in-doubt', 'queued')";
 
 /// All of them. They are found in an index, since the table holds the requests.
 pub(in crate::sqlite) const OPERATIONS_ALL: &str = "
@@ -162,11 +200,13 @@ pub(in crate::sqlite) const OPERATIONS_DUE: &str = "
     limit ?2";
 
 pub(in crate::sqlite) const HIT_INSERT: &str = "
-    insert into operation_hit (scope, connector, operation_id, thread_id, task_id, at_ms)
-    values (?1, ?2, ?3, ?4, ?5, ?6)";
+    insert into operation_hit (scope, connector, operation_id, at_ms, hit_number, thread_id, task_id)
+    select ?1, ?2, ?3, ?6, coalesce(max(hit_number), 0) + 1, ?4, ?5
+    from operation_hit
+    where scope = ?1 and connector = ?2 and operation_id = ?3 and at_ms = ?6";
 
 pub(in crate::sqlite) const HITS: &str = "
     select scope, connector, operation_id, thread_id, task_id, at_ms
     from operation_hit
     where scope = ?1 and connector = ?2 and operation_id = ?3
-    order by at_ms, hit_key";
+    order by at_ms, hit_number";

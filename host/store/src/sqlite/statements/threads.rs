@@ -104,6 +104,10 @@ pub(in crate::sqlite) const THREAD_RUN_ON: &str = "
     set status = 'running'
     where thread_key = ?1";
 
+pub(in crate::sqlite) const THREAD_HEAD: &str = "
+    select head from thread
+    where thread_id = ?1";
+
 pub(in crate::sqlite) const THREAD_STATUS: &str = "
     select status from thread
     where thread_id = ?1";

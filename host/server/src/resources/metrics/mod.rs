@@ -1,13 +1,15 @@
-//! What a monitoring system reads: how much waits, how much goes through. Never an id and never a payload.
+//! What a monitoring system reads: how much waits, how much goes through, how long it takes. Never an id and never a payload.
+//!
+//! `counted`: what has to be counted in the store. `timings`: what the engine tells.
 
-use std::sync::atomic::AtomicU64;
+mod counted;
+mod timings;
+
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use holdpoint_graph::operation::OperationState;
-use holdpoint_store::{OperationFilter, RunFilter, RunStatus};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -18,13 +20,12 @@ use prometheus_client::registry::Registry;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::counted::Counted;
+use self::timings::EngineTimings;
 use crate::caller::{Caller, Role};
 use crate::context::Context;
 use crate::layers::envelope::fault;
 use crate::problem::Problem;
-
-/// Runs and operations that are counted at most: above it the number says "at least".
-const COUNTED_MAX: usize = 10_000;
 
 /// What is counted while the server runs, and the form in which it is read.
 pub(crate) struct Metrics {
@@ -33,11 +34,8 @@ pub(crate) struct Metrics {
     request_seconds: Family<Route, Histogram>,
     refused: Counter,
     connections: Gauge,
-    questions_pending: Gauge,
-    questions_overdue: Gauge,
-    question_oldest_seconds: Gauge<f64, AtomicU64>,
-    operations_in_doubt: Gauge,
-    runs: Family<Status, Gauge>,
+    counted: Counted,
+    timings: EngineTimings,
     commits: Gauge,
     transactions: Gauge,
 }
@@ -54,25 +52,17 @@ struct Route {
     route: String,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Status {
-    status: &'static str,
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("holdpoint");
         let mut metrics = Self {
+            counted: Counted::register(&mut registry),
+            timings: EngineTimings::register(&mut registry),
             registry: Registry::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(latencies),
             refused: Counter::default(),
             connections: Gauge::default(),
-            questions_pending: Gauge::default(),
-            questions_overdue: Gauge::default(),
-            question_oldest_seconds: Gauge::default(),
-            operations_in_doubt: Gauge::default(),
-            runs: Family::default(),
             commits: Gauge::default(),
             transactions: Gauge::default(),
         };
@@ -82,14 +72,6 @@ impl Default for Metrics {
         registry.register("http_request_seconds", help, m.request_seconds.clone());
         registry.register("http_refused", "Requests whose sender was not known (401)", m.refused.clone());
         registry.register("http_connections", "Open connections", m.connections.clone());
-        registry.register("questions_pending", "Questions that wait for an answer", m.questions_pending.clone());
-        let help = "Pending questions whose deadline has come";
-        registry.register("questions_overdue", help, m.questions_overdue.clone());
-        let help = "Age of the oldest pending question in seconds; 0 when none is pending";
-        registry.register("question_oldest_seconds", help, m.question_oldest_seconds.clone());
-        let help = "Operations whose outcome is unknown";
-        registry.register("operations_in_doubt", help, m.operations_in_doubt.clone());
-        registry.register("runs", "Runs that are pending or running, by status", m.runs.clone());
         registry.register("store_commits", "Commits since this host opened the store", m.commits.clone());
         let help = "Durable transactions that held them";
         registry.register("store_transactions", help, m.transactions.clone());
@@ -122,24 +104,19 @@ impl Metrics {
         self.connections.dec();
     }
 
+    /// Whom an engine tells how long things take.
+    pub(crate) fn timings(&self) -> EngineTimings {
+        self.timings.clone()
+    }
+
+    fn counted(&self) -> &Counted {
+        &self.counted
+    }
+
     /// Reads what the store knows.
     async fn refresh(&self, context: &Context) -> Result<(), Problem> {
-        let (store, now_ms) = (context.store(), context.now_ms());
-        let questions = store.count_questions(None, now_ms).await?;
-        self.questions_pending.set(signed(questions.pending));
-        self.questions_overdue.set(signed(questions.overdue));
-        let age = questions.oldest_asked_at_ms.map_or(0, |at_ms| now_ms.saturating_sub(at_ms));
-        self.question_oldest_seconds.set(Duration::from_millis(age).as_secs_f64());
-        let open = OperationFilter { open: true, limit: COUNTED_MAX, ..OperationFilter::default() };
-        let open = store.find_operations(&open).await?;
-        let in_doubt = open.iter().filter(|record| matches!(record.state, OperationState::InDoubt { .. }));
-        self.operations_in_doubt.set(signed(in_doubt.count() as u64));
-        for status in [RunStatus::Pending, RunStatus::Running] {
-            let filter = RunFilter { status: Some(status), limit: COUNTED_MAX, ..RunFilter::default() };
-            let count = store.runs(&filter).await?.len();
-            self.runs.get_or_create(&Status { status: status.name() }).set(signed(count as u64));
-        }
-        let statistics = store.statistics();
+        self.counted.current(context).await?;
+        let statistics = context.store().statistics();
         self.commits.set(signed(statistics.commits));
         self.transactions.set(signed(statistics.transactions));
         Ok(())
@@ -165,7 +142,8 @@ pub(crate) fn routes() -> OpenApiRouter<Context> {
     OpenApiRouter::new().routes(routes!(metrics))
 }
 
-/// Counts and latencies, for Prometheus.
+/// Counts and latencies, for Prometheus. Of what waits in the store it gives the last count, and in `holdpoint_counted_age_seconds` how old that is: a
+/// few seconds, or since the reading before where counting takes long.
 #[utoipa::path(get, path = "/metrics", tag = "metrics", responses((status = 200, description = "Prometheus text", body = String)))]
 async fn metrics(State(context): State<Context>, caller: Caller) -> Result<Response, Problem> {
     caller.require(Role::Viewer)?;
