@@ -15,11 +15,12 @@ use tokio::sync::watch;
 /// Frames that a feed keeps: a run of thousands of supersteps, or a client that was gone for some minutes.
 const FRAMES_MAX: usize = 16_384;
 
-/// Bytes of JSON that a feed keeps.
+/// Bytes that the frames of a feed take.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of JSON that all feeds without watchers keep together.
-const IDLE_BYTES_MAX: usize = 128 << 20;
+/// Bytes that the frames of all feeds take together which nobody watches and nobody writes: for those who come back. Thousands of threads may go on at
+/// once, and hardly any of them is looked at.
+const IDLE_BYTES_MAX: usize = 32 << 20;
 
 /// How long a feed is kept after it was last written or watched.
 const KEPT: Duration = Duration::from_secs(300);
@@ -77,6 +78,13 @@ pub(crate) enum FrameKind {
     Failed,
     /// A run has ended: nothing of it follows.
     Ended,
+}
+
+impl Frame {
+    /// What it takes, about.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.data.len()
+    }
 }
 
 /// How a run ended.
@@ -145,10 +153,10 @@ impl Feeds {
         all.retain(|_, feed| feed.is_watched() || Arc::strong_count(feed) > 1 || feed.state().is_needed());
         let mut idle: Vec<(Instant, usize, ThreadId)> = all
             .iter()
-            .filter(|(_, feed)| !feed.is_watched())
-            .map(|(thread, feed)| {
+            .filter(|(_, feed)| !feed.is_watched() && Arc::strong_count(feed) == 1)
+            .filter_map(|(thread, feed)| {
                 let state = feed.state();
-                (state.touched, state.bytes, thread.clone())
+                (!state.is_written()).then(|| (state.touched, state.bytes, thread.clone()))
             })
             .collect();
         let mut bytes: usize = idle.iter().map(|(_, bytes, _)| bytes).sum();
@@ -318,17 +326,22 @@ impl FeedState {
 
     /// Whether a feed without watchers is kept.
     fn is_needed(&self) -> bool {
-        self.touched.elapsed() < KEPT || self.runs.values().any(|place| place.began && place.finish.is_none())
+        self.touched.elapsed() < KEPT || self.is_written()
+    }
+
+    /// Whether a run is in the middle of it.
+    fn is_written(&self) -> bool {
+        self.runs.values().any(|place| place.began && place.finish.is_none())
     }
 
     fn push(&mut self, run: Option<&RunId>, at_ms: u64, kind: FrameKind, namespace: Namespace, data: &Value) {
         let frame =
             Frame { sequence: self.newest() + 1, at_ms, run: run.cloned(), kind, namespace, data: data.to_string() };
-        self.bytes += frame.data.len();
+        self.bytes += frame.bytes();
         self.frames.push_back(Arc::new(frame));
         while self.frames.len() > FRAMES_MAX || (self.bytes > BYTES_MAX && self.frames.len() > 1) {
             let Some(oldest) = self.frames.pop_front() else { break };
-            self.bytes -= oldest.data.len();
+            self.bytes -= oldest.bytes();
             self.passed = oldest.sequence;
         }
     }
@@ -502,5 +515,23 @@ mod tests {
         left.sort();
         assert_eq!(left, ["busy", "watched"]);
         drop(watcher);
+    }
+
+    #[test]
+    fn what_nobody_watches_takes_so_much_and_no_more() {
+        let feeds = Feeds::default();
+        let thread = |number: usize| ThreadId::parse(format!("t-{number}")).expect("a thread");
+        // The oldest is in the middle of a run.
+        feeds.of(&thread(0), 0).begin(&run(1), "g", 0);
+        for number in 0..40 {
+            say(&feeds.of(&thread(number), 0), &"x".repeat(1 << 20));
+        }
+        feeds.sweep();
+        let left: Vec<bool> = (0..40).map(|number| feeds.known(&thread(number)).is_some()).collect();
+        assert!(left[0], "it would not be told to its end");
+        assert_eq!(left[1..].iter().position(|left| *left), Some(8), "the oldest go: {left:?}");
+        assert!(left[9..].iter().all(|left| *left), "{left:?}");
+        let bytes = |feed: &Arc<Feed>| feed.state().bytes;
+        assert!(feeds.all().values().map(bytes).sum::<usize>() <= IDLE_BYTES_MAX + (2 << 20));
     }
 }
