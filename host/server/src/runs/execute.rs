@@ -135,6 +135,8 @@ impl Runs {
         drain: &Drain,
         advance: impl FnOnce(Engine) -> F,
     ) -> Advanced {
+        // Nobody has looked at a thread without a feed for minutes: what it does need not be put into words, and whoever comes reads its state.
+        let modes = self.0.feeds.known(thread).map_or(&[][..], |_| &CHANNEL_MODES[..]);
         let feed = self.feed(thread);
         let graph = graph.to_string();
         let metadata = Map::from_iter([
@@ -146,7 +148,7 @@ impl Runs {
             vec![(FrameKind::Lifecycle, Namespace::root(), told)]
         };
         feed.push(None, self.0.engine.now_ms(), lifecycle("running"));
-        let sink = RunSink::new(Arc::clone(&feed), None, graph.clone(), &CHANNEL_MODES, metadata);
+        let sink = RunSink::new(Arc::clone(&feed), None, graph.clone(), modes, metadata);
         let engine = self.0.engine.with_options(RunOptions {
             events: Some(Arc::new(sink)),
             drain: drain.clone(),
